@@ -1,0 +1,140 @@
+/*
+ * Internals of the runtime library, file by file. Reading order:
+ *   py.h        the CPython C API we use, declared without Python.h
+ *   archive.c   maps a file and validates it          (no Python)
+ *   externals.c types, singletons, small ints of this interpreter
+ *   names.c     interned names, each made canonical once
+ *   unit.c      digests and relocates one module's objects
+ *   selfcheck.c compares the target's layout with live objects
+ *   index.c     the path index: what FileFinder would find (no Python objects)
+ *   guard.c     is what the archive stands in for still stock's?
+ *   spec.c      exact stock specs, loaders and modules
+ *   import.c    _find_and_load and _handle_fromlist
+ *   trace.c     records imports
+ *   log.c       PYCDS_LOG, PYCDSVERBOSE
+ *   module.c    activation; the extension module `_pycds`
+ *
+ * Error model: every check before activate()'s point of no return refuses the
+ * archive with a reason; after it, a doubt about one module is a miss or stale
+ * and stock imports that module.
+ */
+#ifndef PYCDS_RUNTIME_H
+#define PYCDS_RUNTIME_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../include/pycds_format.h"
+#include "py.h"
+
+#define PYCDS_EXPORT __attribute__((visibility("default")))
+#define PYCDS_WHY 256 /* bytes of a reason text */
+
+/* ---- archive.c, no Python ------------------------------------------------- */
+
+typedef struct Archive {
+    char *path;             /* as given, malloc'ed */
+    const uint8_t *map;     /* header and index, read-only private mapping of the file up to DATA */
+    size_t map_size;
+    const PycdsFileHeader *header;
+    const PycdsAbi *abi;
+    const PycdsSelfCheck *self_checks;
+    uint32_t self_check_count;
+    const char *strings;
+    uint64_t strings_size;  /* last byte is NUL (validated) */
+    const PycdsSuffix *suffixes;
+    uint32_t suffix_count;
+    const PycdsFolder *folders;
+    uint32_t folder_count;
+    const uint32_t *folder_hash;
+    uint32_t folder_hash_size;   /* power of two */
+    const PycdsEntry *entries;
+    uint32_t entry_count;
+    const uint32_t *entry_hash;
+    uint32_t entry_hash_size;    /* power of two */
+    const PycdsUnit *units;
+    uint32_t unit_count;
+    const uint32_t *names;
+    uint32_t name_count;
+    const PycdsNameBlock *name_blocks;
+    uint32_t name_block_count;
+    const uint8_t *relocations;
+    uint64_t relocations_size;
+    uint8_t *data;          /* DATA: writable private mapping */
+    uint64_t data_size;
+    int64_t delta;          /* mapped minus requested address of DATA */
+    /* run-time state, one slot an item, zeroed */
+    uint8_t *unit_state;    /* UNIT_* */
+    uint8_t *block_state;   /* UNIT_*, one a name block */
+    PyObject **canonical;   /* interned name objects, borrowed for ever */
+    uint64_t populated;     /* bytes of DATA's hot part already prefaulted */
+} Archive;
+
+enum { UNIT_NEW = 0, UNIT_READY = 1, UNIT_BAD = 2 };
+
+/*
+ * Maps `path` and validates everything that is checked at start: file type,
+ * owner and permissions, size, magic, byte order, version, features, section
+ * table, header and eager-section digests, every table's bounds and string
+ * references. Does not look at the interpreter.
+ * Returns 0; or -1 with a reason (no path in it) in `why`; nothing stays mapped then.
+ */
+int archive_open(const char *path, Archive *archive, char why[PYCDS_WHY]);
+/* Unmaps what archive_open mapped. Only legal before any unit was loaded. */
+void archive_close(Archive *archive);
+/* String at a validated reference. */
+static inline const char *archive_string(const Archive *a, uint32_t ref) { return a->strings + ref; }
+/*
+ * Prefaults [offset, offset+size) of DATA for writing (MADV_POPULATE_WRITE where the kernel has it), hot part in larger steps.
+ * Returns 0, or -1 when the file behind the mapping is gone (truncated): touching it would be SIGBUS.
+ */
+int archive_populate(Archive *archive, uint64_t offset, uint64_t size);
+
+/* ---- externals.c, names.c, unit.c, selfcheck.c: need the GIL -------------- */
+
+/* Fills the table of external references; once a process. 0, or -1 with a Python exception set. */
+int externals_init(const Archive *archive);
+/* New table entry or NULL for a number that does not exist. Borrowed, lives for ever. */
+PyObject *external_object(uint32_t number);
+
+/* Canonical interned string of name `index`; borrowed, lives for ever. NULL: damaged block or (with an exception set) no memory. */
+PyObject *name_object(Archive *archive, uint32_t index);
+
+/*
+ * The code object of a unit, digested and relocated at the first call; later
+ * calls return it at once. Borrowed, lives for ever (the image is never freed).
+ * `filename`: exact str for co_filename; a reference is kept for ever at the first call.
+ * NULL with a reason in `why` and no exception: damaged (state UNIT_BAD from then on).
+ * NULL with an exception set: no memory.
+ */
+PyObject *unit_code(Archive *archive, uint32_t unit, PyObject *filename, char why[PYCDS_WHY]);
+
+/* 0 when the running interpreter is the one built for and every self-check agrees; -1 with a reason (exceptions are cleared). */
+int selfcheck(const Archive *archive, char why[PYCDS_WHY]);
+
+/* ---- log.c ----------------------------------------------------------------- */
+
+/* Reads PYCDS_LOG (FILE or "stderr") and PYCDSVERBOSE (0, 1, 2); no descriptor is kept open between events. */
+void log_init(void);
+/* True when an event would be written somewhere: guards the cost of formatting. */
+extern int log_wanted;
+/* One line, `pycds: ` and newline are added; written with one write(2). */
+void log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- module.c --------------------------------------------------------------- */
+
+typedef struct Request {
+    uint32_t size;       /* sizeof(Request) of the caller */
+    const char *archive; /* path, or NULL: serve nothing */
+    const char *trace;   /* path that trace lines are appended to, or NULL */
+} Request;
+
+/*
+ * Entry point for native/launch (found by dlsym as "pycds_start"): GIL held,
+ * interpreter initialised, user code not yet run. Replaces an activation that
+ * a .pth made. Returns 0 (active) or -1 (refused or nothing to do; the reason
+ * is in the log). Under PYCDS=on a refused archive ends the process with status 2.
+ */
+PYCDS_EXPORT int pycds_start(const Request *request);
+
+#endif

@@ -1,0 +1,303 @@
+/**
+ * The one schema of the archive file (`*.pycds`). The writer, the reader, the C
+ * header (native/include/pycds_format.h) and docs/image-format.md come from it.
+ *
+ * All numbers are little-endian. Offsets are in bytes from the start of the
+ * file unless a field says otherwise. `none` (0xffffffff) stands for "no index".
+ */
+
+export type FieldType = "u8" | "u16" | "u32" | "i32" | "u64" | "i64" | { readonly bytes: number };
+
+export interface Field {
+  readonly name: string;
+  readonly type: FieldType;
+  readonly doc: string;
+}
+
+export interface Struct {
+  readonly name: string;
+  readonly doc: string;
+  readonly fields: readonly Field[];
+}
+
+const f = (name: string, type: FieldType, doc: string): Field => ({ name, type, doc });
+
+export const magic = Uint8Array.of(0x50, 0x59, 0x43, 0x44, 0x53, 0x0d, 0x0a, 0x1a); // "PYCDS\r\n\x1a": text-mode damage shows
+export const byteOrderMark = 0x01020304;
+export const formatVersion = 1;
+export const none = 0xffffffff;
+/** Alignment of the DATA section, valid for 4, 16 and 64 KiB pages. */
+export const segmentAlignment = 0x10000;
+/** Alignment of a unit inside DATA, and of every object inside a unit. */
+export const unitAlignment = 16;
+
+/** Bits of FileHeader.required_features; a bit the runtime does not know means refuse. */
+export const features = {
+  /** co_version slots must be filled (3.12+). */
+  codeVersion: 1n << 0n,
+  /** Sealed: folders and sources are not stat'ed. */
+  sealed: 1n << 1n,
+} as const;
+
+export const sectionKind = {
+  abi: 1, selfChecks: 2, strings: 3, roots: 4, suffixes: 5, folders: 6, folderHash: 7, entries: 8, entryHash: 9,
+  units: 10, names: 11, nameBlocks: 12, relocations: 13, meta: 14, data: 15,
+} as const;
+export type SectionName = keyof typeof sectionKind;
+
+export const sectionDocs: Readonly<Record<SectionName, string>> = {
+  abi: "one Abi struct: what the runtime must know of the target's object layout",
+  selfChecks: "SelfCheck structs: compared with live objects before anything is patched",
+  strings: "UTF-8 text, each string NUL-terminated; u32 references are offsets in this section",
+  roots: "Root structs: path prefixes that folders are recorded under",
+  suffixes: "Suffix structs in FileFinder's order",
+  folders: "Folder structs, ascending by path",
+  folderHash: "u32 open-addressing table (power of two, linear probing): folder index + 1, 0 is empty; slot = XXH3(path) & (size - 1)",
+  entries: "Entry structs, by folder, then by name",
+  entryHash: "u32 open-addressing table: entry index + 1, 0 is empty; slot = (XXH3(tail) ^ folder * 0x9E3779B97F4A7C15 mod 2^64) >> 7 & (size - 1)",
+  units: "Unit structs",
+  names: "u32 a name: byte offset of its str object in its block >> 4, or 0x80000000 | code point for a one-character Latin-1 name",
+  nameBlocks: "NameBlock structs, ascending by first name",
+  relocations: "the relocation streams of all units",
+  meta: "JSON for people and tools: modules, exclusions, what built it; not read by the runtime",
+  data: "objects: module units in layout order (traced first), then name blocks; aligned to 64 KiB",
+};
+
+/** Sections whose digest is checked when the archive is mapped (units and name blocks have their own). */
+export const eagerSections: readonly SectionName[] = [
+  "abi", "selfChecks", "strings", "roots", "suffixes", "folders", "folderHash", "entries", "entryHash", "units", "names", "nameBlocks",
+];
+
+export const abiFlag = { freeThreaded: 1, debug: 2 } as const;
+
+/** Entry.kind: what FileFinder makes of a name in a folder. */
+export const entryKind = {
+  /** NAME.py */
+  source: 0,
+  /** NAME/ with an __init__; `child` is the package's folder, `__init__` is looked up there. */
+  package: 1,
+  /** NAME + an extension suffix */
+  extension: 2,
+  /** NAME.pyc without source */
+  sourceless: 3,
+  /** NAME/ without __init__ and no file of that name: part of a namespace package */
+  namespace: 4,
+  /** more than one candidate that a listing cannot decide, or a folder not in the index: ask stock */
+  ask: 5,
+} as const;
+
+/** Entry.stamp_kind: how a served module's file is checked. */
+export const stampKind = {
+  /** nothing to check (no code archived) */
+  none: 0,
+  /** source: st_mtime in s mod 2^32 and st_size mod 2^32 equal, as importlib compares them with the .pyc */
+  source: 1,
+  /** the .pyc named by stamp_file: st_mtime in ns and st_size equal; the source (if any) is a regular file */
+  pyc: 2,
+  /** the source's size and XXH3 digest of its contents equal */
+  digest: 3,
+} as const;
+
+export const suffixLoader = { extension: 0, source: 1, sourceless: 2 } as const;
+export const selfCheckSubject = { code: 0, type: 1 } as const;
+export const selfCheckWhat = { i32: 0, pointer: 1, basicsize: 2 } as const;
+export const rebuiltKind = { frozenset: 0 } as const;
+
+export const structs = {
+  FileHeader: {
+    name: "FileHeader",
+    doc: "At offset 0. Followed at once by section_count Section structs.",
+    fields: [
+      f("magic", { bytes: 8 }, '"PYCDS\\r\\n\\x1a"'),
+      f("byte_order", "u32", "0x01020304 as the target reads it"),
+      f("format_version", "u32", "1"),
+      f("header_digest", "u64", "XXH3 of the header and section table with this field 0"),
+      f("file_size", "u64", "bytes in the file"),
+      f("required_features", "u64", "features; an unknown bit means refuse"),
+      f("archive_digest", { bytes: 32 }, "SHA-256 of all sections in order; identity of the archive"),
+      f("preferred_base", "u64", "requested address of the DATA section: from archive contents, 64 KiB-aligned, below 2^38"),
+      f("hexversion", "u32", "PY_VERSION_HEX of the interpreter built for"),
+      f("pyc_magic", "u32", "first four bytes of its .pyc files"),
+      f("abi_flags", "u32", "abiFlag bits"),
+      f("optimize", "u32", "sys.flags.optimize"),
+      f("platform", { bytes: 32 }, "NUL-padded, e.g. linux-x86_64"),
+      f("cache_tag", { bytes: 32 }, "NUL-padded, e.g. cpython-311"),
+      f("layout_digest", { bytes: 32 }, "SHA-256 of the ABI data the image was laid out with"),
+      f("section_count", "u32", "number of Section structs"),
+      f("data_hot_size", "u32", "bytes of DATA, from its start, that hold traced modules, in units of 4 KiB (rounded down)"),
+    ],
+  },
+  Section: {
+    name: "Section",
+    doc: "One row of the section table.",
+    fields: [
+      f("kind", "u32", "sectionKind"),
+      f("reserved", "u32", "0"),
+      f("offset", "u64", "where it begins; 16-byte aligned (DATA: 64 KiB)"),
+      f("size", "u64", "bytes"),
+      f("digest", "u64", "XXH3 of its bytes; 0 for DATA and relocations, whose units carry digests"),
+    ],
+  },
+  Abi: {
+    name: "Abi",
+    doc: "Object layout facts that the runtime needs; all else was decided offline.",
+    fields: [
+      f("type_offset", "u32", "of ob_type"),
+      f("code_basicsize", "u32", "type(code).__basicsize__"),
+      f("small_int_min", "i32", "first small int singleton"),
+      f("small_int_max", "i32", "last small int singleton"),
+      f("gc_header_size", "u32", "bytes before a GC object"),
+      f("reserved", "u32", "0"),
+    ],
+  },
+  SelfCheck: {
+    name: "SelfCheck",
+    doc: "One comparison with a live object; any difference refuses the archive.",
+    fields: [
+      f("subject", "u32", "selfCheckSubject"),
+      f("what", "u32", "selfCheckWhat"),
+      f("offset", "u32", "in the object; for basicsize the expected value"),
+      f("name", "u32", "string: the attribute, or the type's symbol"),
+    ],
+  },
+  Root: {
+    name: "Root",
+    doc: "A path prefix at build time.",
+    fields: [
+      f("name", "u32", "string: stdlib, venv, …"),
+      f("path", "u32", "string: recorded absolute path"),
+    ],
+  },
+  Suffix: {
+    name: "Suffix",
+    doc: "A file suffix of the target's FileFinder.",
+    fields: [
+      f("suffix", "u32", "string, e.g. .py"),
+      f("length", "u32", "bytes of it"),
+      f("loader", "u32", "suffixLoader"),
+    ],
+  },
+  Folder: {
+    name: "Folder",
+    doc: "A folder in which imports are looked up.",
+    fields: [
+      f("path", "u32", "string: absolute path as in sys.path or __path__"),
+      f("path_length", "u32", "bytes of it"),
+      f("root", "u32", "root index or none"),
+      f("relative", "u32", "string: the path below the root (empty for the root itself)"),
+      f("mtime_ns", "i64", "st_mtime when listed"),
+      f("first_entry", "u32", "its entries are first_entry … first_entry + entry_count - 1"),
+      f("entry_count", "u32", ""),
+    ],
+  },
+  Entry: {
+    name: "Entry",
+    doc: "An importable name in a folder, as FileFinder would find it. What is not listed is known to be missing.",
+    fields: [
+      f("folder", "u32", "folder index"),
+      f("name", "u32", "string: the tail, e.g. decoder or __init__"),
+      f("name_length", "u32", "bytes of it"),
+      f("kind", "u8", "entryKind"),
+      f("stamp_kind", "u8", "stampKind"),
+      f("suffix", "u16", "suffix index of the file (source, extension, sourceless)"),
+      f("unit", "u32", "unit index of the code, or none: not archived, ask stock"),
+      f("child", "u32", "package: folder index of NAME/"),
+      f("stamp_file", "u32", "stampKind.pyc: string, the .pyc's path below the folder"),
+      f("reason", "u32", "string: why no code is archived, or none"),
+      f("stamp_mtime", "i64", "see stampKind (seconds or ns)"),
+      f("stamp_size", "u64", "see stampKind"),
+      f("stamp_digest", "u64", "see stampKind"),
+    ],
+  },
+  Unit: {
+    name: "Unit",
+    doc: "One module's objects: pointer-closed, digested, relocated once at first use.",
+    fields: [
+      f("data_offset", "u64", "in DATA, 16-byte aligned"),
+      f("data_size", "u32", "bytes"),
+      f("root", "u32", "offset of the module's code object in the unit"),
+      f("reloc_offset", "u64", "in the relocations section, 8-byte aligned"),
+      f("reloc_size", "u32", "bytes"),
+      f("flags", "u32", "0"),
+      f("digest", "u64", "XXH3 of the data bytes followed by the relocation bytes"),
+    ],
+  },
+  NameBlock: {
+    name: "NameBlock",
+    doc: "A run of interned names' str objects: digested once, each interned at first use.",
+    fields: [
+      f("data_offset", "u64", "in DATA, 16-byte aligned"),
+      f("data_size", "u32", "bytes"),
+      f("first_name", "u32", "first name index"),
+      f("name_count", "u32", ""),
+      f("reserved", "u32", "0"),
+      f("digest", "u64", "XXH3 of the bytes"),
+    ],
+  },
+  Relocations: {
+    name: "Relocations",
+    doc:
+      "Head of a unit's relocation stream. Then, in this order: group_count RelocationGroup structs; name_count u32 name indices; " +
+      "rebuilt_count Rebuilt structs; and u16 slot streams: internal, one for each group, names, filename, code versions, rebuilt slots " +
+      "(all records' slots in one stream, each record's first slot counted from 0 again). A slot stream is a run of u16 deltas in 4-byte words from the previous slot " +
+      "(from the unit's start for the first); 0xffff is followed by the delta as two u16, low half first.",
+    fields: [
+      f("internal_count", "u32", "slots: add the unit's mapped start minus its requested start"),
+      f("group_count", "u32", "external groups"),
+      f("name_count", "u32", "interned-name slots"),
+      f("filename_count", "u32", "slots that receive the module's path"),
+      f("version_count", "u32", "co_version slots (u32)"),
+      f("rebuilt_count", "u32", "objects made at load, children first"),
+    ],
+  },
+  RelocationGroup: {
+    name: "RelocationGroup",
+    doc: "All slots of a unit that point at one external object.",
+    fields: [f("external", "u32", "number (abi/externals.ts)"), f("count", "u32", "slots")],
+  },
+  Rebuilt: {
+    name: "Rebuilt",
+    doc: "An object whose layout depends on hashes: made by API from item slots.",
+    fields: [
+      f("kind", "u32", "rebuiltKind"),
+      f("items", "u32", "offset in the unit of the first item slot"),
+      f("item_count", "u32", ""),
+      f("slot_count", "u32", "slots that receive it"),
+    ],
+  },
+} as const satisfies Record<string, Struct>;
+
+export type StructName = keyof typeof structs;
+
+export function fieldSize(type: FieldType): number {
+  if (typeof type !== "string") return type.bytes;
+  switch (type) {
+    case "u8":
+      return 1;
+    case "u16":
+      return 2;
+    case "u32":
+    case "i32":
+      return 4;
+    case "u64":
+    case "i64":
+      return 8;
+  }
+}
+
+/** Offset of each field and the size of the struct; fields must be naturally aligned without padding. */
+export function layoutOf(struct: Struct): { readonly offsets: ReadonlyMap<string, number>; readonly size: number } {
+  const offsets = new Map<string, number>();
+  let at = 0;
+  let widest = 1;
+  for (const field of struct.fields) {
+    const size = fieldSize(field.type);
+    const alignment = typeof field.type === "string" ? size : 1;
+    if (at % alignment !== 0) throw new Error(`${struct.name}.${field.name} is not aligned: offset ${at}`);
+    offsets.set(field.name, at);
+    at += size;
+    widest = Math.max(widest, alignment);
+  }
+  if (at % widest !== 0) throw new Error(`${struct.name} needs ${widest - (at % widest)} bytes of explicit padding`);
+  return { offsets, size: at };
+}

@@ -1,0 +1,76 @@
+/**
+ * The trace file: JSON lines, appended to by the runtime's tracer
+ * (native/runtime/trace.c) and read by the builder. `PYCDSLIST` files are the same.
+ */
+import { z } from "zod";
+
+/** First line of each traced process. */
+export const traceHeader = z.object({
+  pycds: z.literal("trace"),
+  version: z.literal(1),
+  python: z.object({
+    executable: z.string(),
+    hexversion: z.number().int(),
+    cache_tag: z.string(),
+    optimize: z.number().int().min(0).max(2),
+    prefix: z.string(),
+    base_prefix: z.string(),
+  }),
+  /** sys.path when tracing began. */
+  sys_path: z.array(z.string()),
+});
+
+export const traceKinds = ["source", "sourceless", "extension", "builtin", "frozen", "namespace", "other"] as const;
+
+/** One import, written when its loading begins (modules that were there before tracing come first). */
+export const traceModule = z.object({
+  module: z.string(),
+  /** By the loader's exact type; `other`: a foreign loader. */
+  kind: z.enum(traceKinds),
+  /** spec.origin where it is a location. */
+  file: z.string().nullable(),
+  /** submodule_search_locations of a package. */
+  path: z.array(z.string()).nullable(),
+});
+
+/** A name that no finder found. */
+export const traceMissing = z.object({ missing: z.string() });
+/** sys.path entries seen during a lookup that the header does not have. */
+export const tracePath = z.object({ sys_path_entry: z.string() });
+
+export const traceLine = z.union([traceHeader, traceModule, traceMissing, tracePath]);
+export type TraceHeader = z.infer<typeof traceHeader>;
+export type TraceModule = z.infer<typeof traceModule>;
+export type TraceLine = z.infer<typeof traceLine>;
+
+/** A whole trace, merged over its processes in order of first appearance. */
+export interface Trace {
+  readonly headers: readonly TraceHeader[];
+  readonly modules: readonly TraceModule[];
+  readonly missing: readonly string[];
+  /** Every sys.path entry seen, in order of first appearance. */
+  readonly sysPath: readonly string[];
+}
+
+/** An interpreter as it describes itself (`python -I -c …`), all that the toolchain needs to know of it. */
+export interface InterpreterInfo {
+  /** sys.executable of the run (a venv's python stays the venv's). */
+  readonly executable: string;
+  readonly implementation: string;
+  readonly hexversion: number;
+  readonly version: string;
+  readonly pycMagic: number;
+  readonly cacheTag: string;
+  readonly platform: string;
+  readonly flavour: "release" | "debug" | "freethreaded";
+  readonly suffixes: readonly { readonly suffix: string; readonly loader: "extension" | "source" | "sourceless" }[];
+  readonly prefix: string;
+  readonly basePrefix: string;
+  /** Folder of the standard library (sysconfig stdlib), and lib-dynload. */
+  readonly stdlib: string;
+  readonly dynload: string | null;
+  /** site-packages folders, purelib first. */
+  readonly sitePackages: readonly string[];
+  /** sys.path without the script's folder. */
+  readonly sysPath: readonly string[];
+}
