@@ -9,6 +9,8 @@
  *   index.c     the path index: what FileFinder would find (no Python objects)
  *   guard.c     is what the archive stands in for still stock's?
  *   spec.c      exact stock specs, loaders and modules
+ *   find.c      _find_spec: each finder in its turn, the archive in PathFinder's place
+ *   load.c      _load_unlocked for a served file
  *   import.c    _find_and_load and _handle_fromlist
  *   trace.c     records imports
  *   log.c       PYCDS_LOG, PYCDSVERBOSE

@@ -1,0 +1,355 @@
+/*
+ * _find_spec of importlib/_bootstrap.py in C: each finder of sys.meta_path in
+ * its turn. The archive answers in PathFinder's place, and the exact stock
+ * Builtin- and FrozenImporter are not asked for names they do not have.
+ */
+#define _GNU_SOURCE
+#include "find.h"
+
+#include <string.h>
+#include <unistd.h>
+
+/* sys.modules as importlib sees it: whatever sys.modules is now. Borrowed. */
+PyObject *modules_mapping(void) {
+    PyObject *modules = PySys_GetObject("modules");
+    if (!modules) PyErr_SetString(PyExc_RuntimeError, "lost sys.modules");
+    return modules;
+}
+
+/* sys.modules.get(name): a new reference; NULL with or without exception. */
+PyObject *modules_get(PyObject *modules, PyObject *name) {
+    PyObject *module;
+    if (py_is_dict(modules)) {
+        module = PyDict_GetItemWithError(modules, name);
+        Py_IncRef(module);
+        return module;
+    }
+    module = PyObject_GetItem(modules, name);
+    if (!module && PyErr_ExceptionMatches(PyExc_KeyError)) PyErr_Clear();
+    return module;
+}
+
+int modules_set(PyObject *modules, PyObject *name, PyObject *module) {
+    return py_is_dict(modules) ? PyDict_SetItem(modules, name, module) : PyObject_SetItem(modules, name, module);
+}
+
+/* The end of a dotted name: its last part, as text of `name`. */
+const char *tail_of(const char *name, size_t size, size_t *length) {
+    size_t at = size;
+    while (at > 0 && name[at - 1] != '.') at--;
+    *length = size - at;
+    return name + at;
+}
+
+/* ---- where stock asks a finder ------------------------------------------------ */
+
+/* with _ImportLockContext(): finder.find_spec(name, path, None). None → Py None. */
+PyObject *ask_finder(PyObject *finder, PyObject *name, PyObject *path) {
+    PyObject *result = PyObject_CallFunctionObjArgs(state.imp_acquire_lock, NULL), *find_spec, *spec = NULL;
+    if (!result) return NULL;
+    Py_DecRef(result);
+    find_spec = PyObject_GetAttr(finder, state.n_find_spec);
+    if (find_spec) {
+        spec = PyObject_CallFunctionObjArgs(find_spec, name, path, PY_NONE, NULL);
+        Py_DecRef(find_spec);
+    } else if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        /* 3.11 and before: finders with find_module only (importlib._bootstrap._find_spec_legacy, warns). */
+        PyObject *legacy = PyDict_GetItemString(state.bootstrap_dict, "_find_spec_legacy");
+        spec = legacy ? PyObject_CallFunctionObjArgs(legacy, finder, name, path, NULL) : py_new_ref(PY_NONE);
+    }
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    result = PyObject_CallFunctionObjArgs(state.imp_release_lock, NULL);
+    if (!result && !type) {
+        Py_DecRef(spec);
+        return NULL;
+    }
+    if (!result) PyErr_Clear();
+    Py_DecRef(result);
+    PyErr_Restore(type, value, traceback);
+    return spec;
+}
+
+/* ---- PathFinder's part -------------------------------------------------------- */
+
+/* One folder through its stock finder, as PathFinder._get_spec does. 1 a spec with a loader; 0 nothing; 2 let PathFinder do it all; -1 error. */
+static int ask_folder(PyObject *entry, PyObject *name, Answer *answer) {
+    PyObject *finder = PyObject_CallFunctionObjArgs(state.path_importer_cache, entry, NULL), *find_spec, *spec, *loader;
+    if (!finder) return -1;
+    if (finder == PY_NONE) {
+        Py_DecRef(finder);
+        return 0;
+    }
+    find_spec = PyObject_GetAttr(finder, state.n_find_spec);
+    Py_DecRef(finder);
+    if (!find_spec) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) return -1;
+        PyErr_Clear();
+        return 2;
+    }
+    spec = PyObject_CallFunctionObjArgs(find_spec, name, PY_NONE, NULL);
+    Py_DecRef(find_spec);
+    if (!spec) return -1;
+    if (spec == PY_NONE) {
+        Py_DecRef(spec);
+        return 0;
+    }
+    loader = PyObject_GetAttr(spec, state.n_loader);
+    if (!loader) {
+        Py_DecRef(spec);
+        return -1;
+    }
+    int located = loader != PY_NONE;
+    Py_DecRef(loader);
+    if (!located) {
+        Py_DecRef(spec);
+        return 2; /* a portion of a namespace package */
+    }
+    answer->spec = spec;
+    return 1;
+}
+
+/* Looks one path entry up. 1 answered (answer->found or answer->spec), 0 not here, 2 let PathFinder do it all, -1 error. */
+static int look_up_entry(PyObject *entry, PyObject *name, const char *tail, size_t tail_length, Answer *answer) {
+    char cwd[PATH_MAX];
+    PyObject *key = entry, *cwd_object = NULL, *finder;
+    Py_ssize_t size;
+    const char *folder = PyUnicode_AsUTF8AndSize(entry, &size);
+    if (!folder) {
+        PyErr_Clear(); /* a path that is not UTF-8: never archived */
+        answer->why = "path is not UTF-8";
+        return ask_folder(entry, name, answer);
+    }
+    if (size == 0) {
+        if (!getcwd(cwd, sizeof cwd)) return 0; /* as PathFinder._path_importer_cache */
+        folder = cwd;
+        size = (Py_ssize_t)strlen(cwd);
+        key = cwd_object = PyUnicode_DecodeFSDefault(cwd);
+        if (!key) return -1;
+    }
+    int stock_finder = guard_folder(key, &finder);
+    int absent = stock_finder == 0 && finder == PY_NONE;
+    Py_DecRef(cwd_object);
+    if (absent) return 0;
+    if (!stock_finder || folder[0] != '/') {
+        answer->why = stock_finder ? "relative path" : "another path entry finder";
+        return ask_folder(entry, name, answer);
+    }
+    uint32_t index = index_folder(&state.archive, folder, (size_t)size);
+    if (index == PYCDS_NONE) {
+        /* None yet: let stock decide once what this entry is (a folder, a zip file, nothing). */
+        answer->why = "folder is not in the archive";
+        if (!finder) return ask_folder(entry, name, answer);
+        if (index_find_unknown(&state.archive, folder, (size_t)size, tail, tail_length) == FIND_ABSENT) return 0;
+        return ask_folder(entry, name, answer);
+    }
+    index_find(&state.archive, index, tail, tail_length, &answer->found);
+    switch (answer->found.kind) {
+    case FIND_ABSENT:
+        return 0;
+    case FIND_FILE:
+        if (index_file_path(&state.archive, &answer->found, answer->path, sizeof answer->path, &answer->path_length) == 0) return 1;
+        answer->why = "path too long";
+        break;
+    case FIND_NAMESPACE:
+        answer->found.kind = FIND_ABSENT;
+        return 2;
+    case FIND_ASK:
+        answer->why = "not in the archive";
+        break;
+    }
+    answer->found.kind = FIND_ABSENT;
+    return ask_folder(entry, name, answer);
+}
+
+void log_stale(PyObject *name, const char *why) {
+    state.stales++;
+    if (log_wanted) log_line("stale %s: %s", PyUnicode_AsUTF8AndSize(name, NULL), why);
+}
+
+void log_miss(PyObject *name, const char *why) {
+    state.misses++;
+    if (log_wanted) log_line("miss %s: %s", PyUnicode_AsUTF8AndSize(name, NULL), why ? why : "not in the archive");
+}
+
+/* A hit of the index: still the file it was, and is its code here? 1 serve, 0 ask the folder's stock finder. */
+static int usable(Answer *answer, PyObject *name) {
+    char why[PYCDS_WHY];
+    const PycdsEntry *file = answer->found.file;
+    int is_extension = state.archive.suffixes[file->suffix].loader == PYCDS_SUFFIX_EXTENSION;
+    if (!is_extension && file->unit == PYCDS_NONE) {
+        answer->why = file->reason == PYCDS_NONE ? "not in the archive" : archive_string(&state.archive, file->reason);
+        return 0;
+    }
+    switch (index_stamp(&state.archive, &answer->found, answer->path, why)) {
+    case STAMP_FRESH:
+        break;
+    case STAMP_STALE:
+    case STAMP_GONE:
+        log_stale(name, why);
+        answer->why = NULL; /* logged */
+        return 0;
+    }
+    if (is_extension) return 1;
+    if (file->stamp_kind == PYCDS_STAMP_PYC || file->stamp_kind == PYCDS_STAMP_DIGEST) {
+        /* --check-hash-based-pycs: stock compares hash-based .pyc files otherwise than by default. */
+        PyObject *mode = PyDict_GetItemString(state.external_dict, "_imp");
+        PyObject *value = mode ? PyObject_GetAttrString(mode, "check_hash_based_pycs") : NULL;
+        int plain = value && py_is_str(value) && PyUnicode_CompareWithASCIIString(value, "default") == 0;
+        if (!value) PyErr_Clear();
+        Py_DecRef(value);
+        if (!plain) {
+            answer->why = "--check-hash-based-pycs";
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* PathFinder.find_spec(name, path): 0 with the answer filled in, -1 with an exception. */
+static int path_finder_find(PyObject *name, PyObject *path, Answer *answer) {
+    Py_ssize_t size;
+    size_t tail_length;
+    const char *text = PyUnicode_AsUTF8AndSize(name, &size);
+    memset(&answer->found, 0, sizeof answer->found);
+    answer->spec = NULL;
+    answer->why = NULL;
+    answer->ask_path_finder = 0;
+    if (!text) {
+        PyErr_Clear();
+        answer->ask_path_finder = 1;
+        return 0;
+    }
+    const char *tail = tail_of(text, (size_t)size, &tail_length);
+    if (tail_length == 0 || memchr(tail, '/', tail_length) || memchr(tail, '\0', tail_length)) {
+        answer->ask_path_finder = 1; /* `import_module("a/b")` does reach a file in stock */
+        return 0;
+    }
+    if (path == PY_NONE) {
+        path = PySys_GetObject("path");
+        if (!path) {
+            answer->ask_path_finder = 1;
+            return 0;
+        }
+    }
+    /* Plain lists are walked in place, like a for statement does; others (_NamespacePath recalculates) by iterator. */
+    PyObject *iterator = py_is_list(path) ? NULL : PyObject_GetIter(path);
+    if (!py_is_list(path) && !iterator) return -1;
+    Py_IncRef(path);
+    int result = 0;
+    for (Py_ssize_t i = 0; result == 0; i++) {
+        PyObject *entry;
+        if (iterator) {
+            entry = PyIter_Next(iterator);
+            if (!entry) {
+                result = PyErr_Occurred() ? -1 : 0;
+                break;
+            }
+        } else {
+            if (i >= PyList_Size(path)) break;
+            entry = py_new_ref(PyList_GetItem(path, i));
+        }
+        if (py_is_str(entry) || PyObject_IsInstance(entry, &PyUnicode_Type) == 1) {
+            result = look_up_entry(entry, name, tail, tail_length, answer);
+            if (result == 1 && !answer->spec && !usable(answer, name)) {
+                answer->found.kind = FIND_ABSENT;
+                result = ask_folder(entry, name, answer);
+            }
+            if (result == 2) {
+                answer->ask_path_finder = 1; /* decided at the end: a later folder may hold a module */
+                result = 0;
+            }
+        }
+        Py_DecRef(entry);
+    }
+    Py_DecRef(iterator);
+    Py_DecRef(path);
+    if (result == 1) answer->ask_path_finder = 0;
+    return result < 0 ? -1 : 0;
+}
+
+/* ---- _find_spec ----------------------------------------------------------------- */
+
+/* True when the exact stock Builtin- or FrozenImporter would answer None, which need not be asked then. */
+static int importer_has(PyObject *finder, PyObject *name) {
+    if (finder == state.builtin_importer) return PySet_Contains(state.builtin_names, name) != 0;
+    PyObject *frozen = PyObject_CallFunctionObjArgs(state.imp_is_frozen, name, NULL);
+    int has = !frozen || PyObject_IsTrue(frozen) != 0;
+    if (!frozen) PyErr_Clear();
+    Py_DecRef(frozen);
+    return has;
+}
+
+/*
+ * _find_spec(name, path). 0: answer->found (a file to serve), or answer->spec
+ * (a stock spec), or neither (not found). -1: an exception.
+ */
+int find_spec(PyObject *modules, PyObject *name, PyObject *path, Answer *answer) {
+    PyObject *meta_path = PySys_GetObject("meta_path");
+    answer->found.kind = FIND_ABSENT;
+    answer->spec = NULL;
+    answer->why = NULL;
+    if (!meta_path || meta_path == PY_NONE) {
+        PyErr_SetString(PyExc_ImportError, "sys.meta_path is None, Python is likely shutting down");
+        return -1;
+    }
+    if (trace_active && path == PY_NONE) trace_sys_path();
+    Py_ssize_t size = PySequence_Size(meta_path);
+    if (size < 0) return -1;
+    if (size == 0 && PyErr_WarnEx(PyExc_ImportWarning, "sys.meta_path is empty", 2) < 0) return -1;
+    Py_IncRef(meta_path);
+    int result = 0;
+    for (Py_ssize_t i = 0; result == 0 && i < PySequence_Size(meta_path); i++) {
+        PyObject *finder = PySequence_GetItem(meta_path, i), *spec = NULL;
+        if (!finder) {
+            result = -1;
+            break;
+        }
+        int ask = 1;
+        if (state.has_archive && finder == state.path_finder) {
+            if (path_finder_find(name, path, answer) < 0) {
+                result = -1;
+            } else if (answer->found.kind == FIND_FILE) {
+                result = 1;
+            } else {
+                spec = answer->spec;
+                answer->spec = NULL;
+            }
+            ask = result == 0 && answer->ask_path_finder;
+        } else if (finder == state.builtin_importer || finder == state.frozen_importer) {
+            ask = importer_has(finder, name);
+        }
+        if (ask) {
+            spec = ask_finder(finder, name, path);
+            if (!spec) result = -1;
+            if (finder != state.path_finder) answer->why = "another finder";
+        }
+        Py_DecRef(finder);
+        if (!spec || spec == PY_NONE) {
+            Py_DecRef(spec);
+            continue;
+        }
+        /* The parent import may have already imported this module: then its own spec counts. */
+        PyObject *module = modules_get(modules, name);
+        if (module) {
+            PyObject *own = PyObject_GetAttr(module, state.n___spec__);
+            if (!own) PyErr_Clear();
+            if (own && own != PY_NONE) {
+                Py_DecRef(spec);
+                spec = own;
+            } else {
+                Py_DecRef(own);
+            }
+            Py_DecRef(module);
+        } else if (PyErr_Occurred()) {
+            Py_DecRef(spec);
+            result = -1;
+            break;
+        }
+        answer->spec = spec;
+        result = 1;
+    }
+    Py_DecRef(meta_path);
+    return result < 0 ? -1 : 0;
+}

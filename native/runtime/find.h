@@ -1,0 +1,46 @@
+/*
+ * The parts of _find_and_load, shared by find.c (which finder has it?), load.c
+ * (make the module) and import.c (the entry points).
+ */
+#ifndef PYCDS_FIND_H
+#define PYCDS_FIND_H
+
+#include <limits.h>
+
+#include "state.h"
+
+/* What _find_spec found. */
+typedef struct Answer {
+    Found found;         /* found.kind == FIND_FILE: serve this file */
+    char path[PATH_MAX]; /* its path */
+    size_t path_length;
+    PyObject *spec;      /* else a spec of stock's or of a foreign finder (owned), or NULL: not found */
+    const char *why;     /* why the archive did not answer, for the log; NULL: nothing to tell */
+    int ask_path_finder; /* stock's PathFinder must answer for the whole path */
+} Answer;
+
+/* sys.modules as importlib sees it: whatever sys.modules is now. Borrowed; NULL with an exception. */
+PyObject *modules_mapping(void);
+/* sys.modules.get(name): a new reference; NULL with or without exception. */
+PyObject *modules_get(PyObject *modules, PyObject *name);
+int modules_set(PyObject *modules, PyObject *name, PyObject *module);
+
+/* The last part of a dotted name, as text of `name`. */
+const char *tail_of(const char *name, size_t size, size_t *length);
+
+/*
+ * _find_spec(name, path). 0: answer->found (a file to serve), or answer->spec,
+ * or neither (not found). -1: an exception.
+ */
+int find_spec(PyObject *modules, PyObject *name, PyObject *path, Answer *answer);
+/* with _ImportLockContext(): finder.find_spec(name, path, None). New reference (maybe None). */
+PyObject *ask_finder(PyObject *finder, PyObject *name, PyObject *path);
+void log_stale(PyObject *name, const char *why);
+void log_miss(PyObject *name, const char *why);
+
+/* ---- load.c ---- */
+
+/* _load_unlocked for what find_spec found; uses up answer->spec. New reference or NULL. */
+PyObject *load_answer(PyObject *name, PyObject *path, Answer *answer);
+
+#endif

@@ -1,0 +1,181 @@
+/*
+ * Is what the archive stands in for still stock's? (design.md, decision 4)
+ *
+ * Import hooks of real packages patch these (beartype, jaxtyping, pytest and
+ * coverage use finders of their own, which are asked in their turn; others
+ * replace methods of SourceFileLoader or insert into sys.path_hooks). When one
+ * of the watched places changes, stock's own _find_and_load takes over.
+ */
+#include "state.h"
+
+#include <stdio.h>
+
+typedef enum Place { IN_BOOTSTRAP, IN_EXTERNAL, ON_PATH_FINDER, ON_FILE_FINDER, ON_SOURCE, ON_SOURCELESS, ON_EXTENSION } Place;
+
+typedef struct Watch {
+    Place place;
+    const char *key;
+    PyObject *name;  /* interned key */
+    PyObject *value; /* what was there at activation; strong; NULL: not watched in this version */
+} Watch;
+
+/* Functions whose effect we reproduce or skip. Optional ones differ by version. */
+static Watch watches[] = {
+    {IN_BOOTSTRAP, "_find_spec", NULL, NULL},
+    {IN_BOOTSTRAP, "_find_and_load_unlocked", NULL, NULL},
+    {IN_BOOTSTRAP, "_load_unlocked", NULL, NULL},
+    {IN_BOOTSTRAP, "module_from_spec", NULL, NULL},
+    {IN_BOOTSTRAP, "_init_module_attrs", NULL, NULL},
+    {IN_BOOTSTRAP, "ModuleSpec", NULL, NULL},
+    {IN_BOOTSTRAP, "_ModuleLockManager", NULL, NULL},
+    {IN_EXTERNAL, "spec_from_file_location", NULL, NULL},
+    {IN_EXTERNAL, "cache_from_source", NULL, NULL},
+    {IN_EXTERNAL, "_compile_bytecode", NULL, NULL},
+    {IN_EXTERNAL, "_path_stat", NULL, NULL},
+    {IN_EXTERNAL, "SourceFileLoader", NULL, NULL},
+    {ON_PATH_FINDER, "find_spec", NULL, NULL},
+    {ON_PATH_FINDER, "_get_spec", NULL, NULL},
+    {ON_FILE_FINDER, "find_spec", NULL, NULL},
+    {ON_FILE_FINDER, "_get_spec", NULL, NULL},
+    {ON_SOURCE, "exec_module", NULL, NULL},
+    {ON_SOURCE, "create_module", NULL, NULL},
+    {ON_SOURCE, "get_code", NULL, NULL},
+    {ON_SOURCE, "source_to_code", NULL, NULL},
+    {ON_SOURCE, "get_data", NULL, NULL},
+    {ON_SOURCE, "get_filename", NULL, NULL},
+    {ON_SOURCE, "path_stats", NULL, NULL},
+    {ON_SOURCE, "__init__", NULL, NULL},
+    {ON_SOURCELESS, "exec_module", NULL, NULL},
+    {ON_SOURCELESS, "get_code", NULL, NULL},
+    {ON_EXTENSION, "__init__", NULL, NULL},
+};
+#define WATCH_COUNT (sizeof watches / sizeof watches[0])
+
+static PyObject *path_finder_vars; /* PathFinder.__dict__: its methods are classmethods, bound anew at each getattr */
+static PyObject *hooks[8];         /* sys.path_hooks up to FileFinder's own */
+static Py_ssize_t hook_count;
+
+/* What stands in a watched place now; a new reference, or NULL without exception. */
+static PyObject *current(const Watch *watch) {
+    PyObject *value = NULL;
+    switch (watch->place) {
+    case IN_BOOTSTRAP:
+        value = PyDict_GetItemWithError(state.bootstrap_dict, watch->name);
+        Py_IncRef(value);
+        break;
+    case IN_EXTERNAL:
+        value = PyDict_GetItemWithError(state.external_dict, watch->name);
+        Py_IncRef(value);
+        break;
+    case ON_PATH_FINDER:
+        value = PyObject_GetItem(path_finder_vars, watch->name);
+        break;
+    case ON_FILE_FINDER:
+        value = PyObject_GetAttr(state.file_finder, watch->name);
+        break;
+    case ON_SOURCE:
+        value = PyObject_GetAttr(state.source_loader, watch->name);
+        break;
+    case ON_SOURCELESS:
+        value = PyObject_GetAttr(state.sourceless_loader, watch->name);
+        break;
+    case ON_EXTENSION:
+        value = PyObject_GetAttr(state.extension_loader, watch->name);
+        break;
+    }
+    if (!value) PyErr_Clear();
+    return value;
+}
+
+/* FileFinder's hook: the closure of FileFinder.path_hook (function path_hook_for_FileFinder of _bootstrap_external). */
+static int is_file_finder_hook(PyObject *hook) {
+    if (!py_is_function(hook) || PyFunction_GetGlobals(hook) != state.external_dict) return 0;
+    PyObject *name = PyObject_GetAttr(hook, state.n___name__);
+    int yes = name && py_is_str(name) && PyUnicode_CompareWithASCIIString(name, "path_hook_for_FileFinder") == 0;
+    if (!name) PyErr_Clear();
+    Py_DecRef(name);
+    return yes;
+}
+
+int guard_init(char why[PYCDS_WHY]) {
+    path_finder_vars = PyObject_GetAttrString(state.path_finder, "__dict__");
+    if (!path_finder_vars) {
+        PyErr_Clear();
+        snprintf(why, PYCDS_WHY, "PathFinder is not stock's");
+        return -1;
+    }
+    for (size_t i = 0; i < WATCH_COUNT; i++) {
+        watches[i].name = PyUnicode_InternFromString(watches[i].key);
+        if (!watches[i].name) {
+            PyErr_Clear();
+            snprintf(why, PYCDS_WHY, "no memory");
+            return -1;
+        }
+        watches[i].value = current(&watches[i]);
+        /*
+         * Patched before we came (by an earlier .pth, say): a function of importlib
+         * has importlib's own globals.
+         */
+        if (watches[i].value && py_is_function(watches[i].value)) {
+            PyObject *globals = PyFunction_GetGlobals(watches[i].value);
+            if (globals != state.bootstrap_dict && globals != state.external_dict) {
+                snprintf(why, PYCDS_WHY, "importlib's %s is patched", watches[i].key);
+                return -1;
+            }
+        }
+    }
+    PyObject *list = PySys_GetObject("path_hooks");
+    Py_ssize_t size = list && py_is_list(list) ? PyList_Size(list) : 0;
+    for (hook_count = 0; hook_count < size && hook_count < 8;) {
+        PyObject *hook = PyList_GetItem(list, hook_count);
+        hooks[hook_count++] = py_new_ref(hook);
+        if (is_file_finder_hook(hook)) break;
+    }
+    if (hook_count == 0 || !is_file_finder_hook(hooks[hook_count - 1])) {
+        snprintf(why, PYCDS_WHY, "sys.path_hooks has no FileFinder");
+        return -1;
+    }
+    /* Before FileFinder's there is only zipimporter in stock Python (site adds none). */
+    if (hook_count > 2) {
+        snprintf(why, PYCDS_WHY, "a hook stands before FileFinder's in sys.path_hooks");
+        return -1;
+    }
+    return 0;
+}
+
+int guard_holds(const char **why) {
+    for (size_t i = 0; i < WATCH_COUNT; i++) {
+        PyObject *now = current(&watches[i]);
+        int same = now == watches[i].value;
+        Py_DecRef(now);
+        if (!same) {
+            *why = watches[i].key;
+            return 0;
+        }
+    }
+    PyObject *list = PySys_GetObject("path_hooks");
+    if (!list || !py_is_list(list) || PyList_Size(list) < hook_count) {
+        *why = "sys.path_hooks";
+        return 0;
+    }
+    for (Py_ssize_t i = 0; i < hook_count; i++) {
+        if (PyList_GetItem(list, i) != hooks[i]) {
+            *why = "sys.path_hooks";
+            return 0;
+        }
+    }
+    return 1;
+}
+
+int guard_folder(PyObject *entry, PyObject **finder) {
+    PyObject *cache = PySys_GetObject("path_importer_cache");
+    *finder = NULL;
+    if (!cache || !py_is_dict(cache)) return 0;
+    PyObject *found = PyDict_GetItemWithError(cache, entry);
+    if (!found) {
+        PyErr_Clear();
+        return 1;
+    }
+    *finder = found;
+    return py_is(found, state.file_finder);
+}

@@ -1,0 +1,49 @@
+/*
+ * The path index: what FileFinder would find, folder by folder.
+ * No Python objects in here; the callers hold the GIL.
+ */
+#ifndef PYCDS_INDEX_H
+#define PYCDS_INDEX_H
+
+#include <sys/stat.h>
+
+#include "runtime.h"
+
+typedef enum FindKind {
+    FIND_ABSENT,    /* no candidate in this folder */
+    FIND_ASK,       /* the listing cannot decide, or the folder is not in the index: ask its stock finder */
+    FIND_FILE,      /* a module file: `file_entry` */
+    FIND_NAMESPACE, /* a folder without __init__: part of a namespace package */
+} FindKind;
+
+typedef struct Found {
+    FindKind kind;
+    const PycdsEntry *file;   /* FIND_FILE: the file's entry (a package's __init__) */
+    uint32_t folder;          /* FIND_FILE: the folder that holds the file */
+    int is_package;
+} Found;
+
+/* Index of the archived folder `path`, or PYCDS_NONE. */
+uint32_t index_folder(const Archive *archive, const char *path, size_t length);
+
+/* What FileFinder(folder).find_spec(tail) would find in an archived folder, its mtime checked as FileFinder does. */
+void index_find(Archive *archive, uint32_t folder, const char *tail, size_t length, Found *found);
+
+/*
+ * The same for a folder that no archive knows: FIND_ABSENT when a listing of
+ * the folder has no candidate for `tail`, else FIND_ASK.
+ */
+FindKind index_find_unknown(const Archive *archive, const char *path, size_t path_length, const char *tail, size_t length);
+
+/* Builds the path of a found file into `buffer`; 0, or -1 when it does not fit. `suffix` comes from the entry. */
+int index_file_path(const Archive *archive, const Found *found, char *buffer, size_t size, size_t *length);
+
+typedef enum StampResult { STAMP_FRESH, STAMP_STALE, STAMP_GONE } StampResult;
+
+/*
+ * Compares a file with its entry's stamp (design.md, decision 5).
+ * STAMP_STALE: it changed, a reason is in `why`. STAMP_GONE: not a regular file any more.
+ */
+StampResult index_stamp(const Archive *archive, const Found *found, const char *path, char why[PYCDS_WHY]);
+
+#endif

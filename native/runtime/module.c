@@ -1,0 +1,362 @@
+/*
+ * Activation, and the extension module `_pycds`.
+ *
+ * Two ways in: a .pth line imports `_pycds` (installed; the archive is the
+ * default one beside this library, or PYCDSARCHIVE), or native/launch calls
+ * pycds_start() before user code runs (`pycds run`, `pycds trace`).
+ */
+#define _GNU_SOURCE
+#include "state.h"
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+State state;
+
+enum Mode { MODE_AUTO, MODE_ON, MODE_OFF };
+
+static enum Mode mode;
+static int started;       /* an activation was tried in this process: static state is bound to that interpreter */
+static pid_t started_pid; /* a fork's child does not repeat the summary */
+static char refusal[PYCDS_WHY];
+
+static void note_refusal(const char *archive, const char *why) {
+    snprintf(refusal, sizeof refusal, "%s", why);
+    if (log_wanted) log_line("refused %s: %s", archive ? archive : "-", why);
+}
+
+/* A refused archive: under PYCDS=on the process ends here, before user code (an exception in a .pth would not stop Python). */
+static int refuse(const char *archive, const char *why) {
+    note_refusal(archive, why);
+    if (mode == MODE_ON) {
+        fprintf(stderr, "pycds: error: archive refused (%s) — %s — rebuild it with `pycds build`, or start with PYCDS=auto\n", archive ? archive : "none", why);
+        fflush(stderr);
+        _exit(2);
+    }
+    return -1;
+}
+
+static void at_exit(void) {
+    if (getpid() == started_pid && state.has_archive && log_wanted)
+        log_line("summary hit=%lu miss=%lu stale=%lu archive=%s", state.hits, state.misses, state.stales, state.archive.path);
+}
+
+/* ---- what we need of importlib ------------------------------------------------- */
+
+static PyObject *need(PyObject *dict, const char *name, char why[PYCDS_WHY]) {
+    PyObject *value = PyDict_GetItemString(dict, name);
+    if (!value && !why[0]) snprintf(why, PYCDS_WHY, "importlib has no %s", name);
+    return py_new_ref(value);
+}
+
+static PyObject *module_dict(const char *name, char why[PYCDS_WHY]) {
+    PyObject *modules = PyImport_GetModuleDict();
+    PyObject *module = modules ? PyDict_GetItemString(modules, name) : NULL;
+    if (!module || !py_is_module(module)) {
+        snprintf(why, PYCDS_WHY, "no module %s", name);
+        return NULL;
+    }
+    return PyModule_GetDict(module);
+}
+
+static int find_importlib(char why[PYCDS_WHY]) {
+    why[0] = '\0';
+    PyObject *bootstrap = state.bootstrap_dict = module_dict("_frozen_importlib", why);
+    PyObject *external = state.external_dict = why[0] ? NULL : module_dict("_frozen_importlib_external", why);
+    PyObject *imp = why[0] ? NULL : module_dict("_imp", why);
+    state.builtins_dict = why[0] ? NULL : module_dict("builtins", why);
+    if (why[0]) return -1;
+    Py_IncRef(bootstrap);
+    Py_IncRef(external);
+    Py_IncRef(state.builtins_dict);
+    state.find_and_load = need(bootstrap, "_find_and_load", why);
+    state.handle_fromlist = need(bootstrap, "_handle_fromlist", why);
+    state.load_unlocked = need(bootstrap, "_load_unlocked", why);
+    state.lock_manager = need(bootstrap, "_ModuleLockManager", why);
+    state.lock_unlock_module = need(bootstrap, "_lock_unlock_module", why);
+    state.module_spec = need(bootstrap, "ModuleSpec", why);
+    state.builtin_importer = need(bootstrap, "BuiltinImporter", why);
+    state.frozen_importer = need(bootstrap, "FrozenImporter", why);
+    state.path_finder = need(external, "PathFinder", why);
+    state.file_finder = need(external, "FileFinder", why);
+    state.source_loader = need(external, "SourceFileLoader", why);
+    state.sourceless_loader = need(external, "SourcelessFileLoader", why);
+    state.extension_loader = need(external, "ExtensionFileLoader", why);
+    state.imp_acquire_lock = need(imp, "acquire_lock", why);
+    state.imp_release_lock = need(imp, "release_lock", why);
+    state.imp_is_frozen = need(imp, "is_frozen", why);
+    if (why[0]) return -1;
+#define X(n) state.n_##n = PyUnicode_InternFromString(#n);
+    STATE_NAMES(X)
+#undef X
+    state.path_importer_cache = PyObject_GetAttrString(state.path_finder, "_path_importer_cache");
+    PyObject *names = PySys_GetObject("builtin_module_names");
+    state.builtin_names = names ? PyFrozenSet_New(names) : NULL;
+    PyObject *spec = PyObject_CallFunctionObjArgs(state.module_spec, state.n_name, PY_NONE, NULL);
+    state.tracks_submodules = spec && PyObject_HasAttr(spec, state.n__uninitialized_submodules);
+    Py_DecRef(spec);
+    if (!state.path_importer_cache || !state.builtin_names || !spec || PyErr_Occurred()) {
+        PyErr_Clear();
+        snprintf(why, PYCDS_WHY, "importlib is not as expected");
+        return -1;
+    }
+    return 0;
+}
+
+/* A stock _find_and_load is a Python function of _frozen_importlib. */
+static int importlib_is_stock(char why[PYCDS_WHY]) {
+    PyObject *const functions[] = {state.find_and_load, state.handle_fromlist};
+    for (size_t i = 0; i < 2; i++) {
+        if (!py_is_function(functions[i]) || PyFunction_GetGlobals(functions[i]) != state.bootstrap_dict) {
+            snprintf(why, PYCDS_WHY, "importlib's %s is patched", i ? "_handle_fromlist" : "_find_and_load");
+            return -1;
+        }
+    }
+    PyObject *flags = PySys_GetObject("flags"), *verbose = flags ? PyObject_GetAttrString(flags, "verbose") : NULL;
+    int quiet = verbose && PyObject_IsTrue(verbose) == 0;
+    Py_DecRef(verbose);
+    PyErr_Clear();
+    if (!quiet) {
+        snprintf(why, PYCDS_WHY, "python -v prints what stock's finders do");
+        return -1;
+    }
+    return 0;
+}
+
+static PyMethodDef find_and_load_def = {"_find_and_load", (PyCFunction)(void (*)(void))import_find_and_load, METH_FASTCALL, "Find and load the module."};
+static PyMethodDef handle_fromlist_def = {"_handle_fromlist", (PyCFunction)(void (*)(void))import_handle_fromlist, METH_FASTCALL | METH_KEYWORDS, "Figure out what __import__ should return."};
+
+/* Puts our two functions into importlib. 0 or -1; on failure nothing is replaced. */
+static int patch_importlib(void) {
+    PyObject *module_name = PyUnicode_InternFromString("_frozen_importlib");
+    state.our_find_and_load = PyCFunction_NewEx(&find_and_load_def, NULL, module_name);
+    state.our_handle_fromlist = PyCFunction_NewEx(&handle_fromlist_def, NULL, module_name);
+    Py_DecRef(module_name);
+    if (!state.our_find_and_load || !state.our_handle_fromlist) return -1;
+    if (PyDict_SetItemString(state.bootstrap_dict, "_handle_fromlist", state.our_handle_fromlist) < 0) return -1;
+    if (PyDict_SetItemString(state.bootstrap_dict, "_find_and_load", state.our_find_and_load) < 0) {
+        PyDict_SetItemString(state.bootstrap_dict, "_handle_fromlist", state.handle_fromlist);
+        return -1;
+    }
+    return 0;
+}
+
+/* Opens the archive and compares it with this interpreter. 0 or -1 with a reason; nothing of Python is changed. */
+static int load_archive(const char *path, char why[PYCDS_WHY]) {
+    if (archive_open(path, &state.archive, why) < 0) return -1;
+    if (selfcheck(&state.archive, why) < 0 || externals_init(&state.archive) < 0) {
+        if (PyErr_Occurred()) {
+            PyErr_Clear();
+            snprintf(why, PYCDS_WHY, "no memory");
+        }
+        archive_close(&state.archive);
+        return -1;
+    }
+    int n = snprintf(state.cached_suffix, sizeof state.cached_suffix, state.archive.header->optimize ? ".%.32s.opt-%u.pyc" : ".%.32s.pyc",
+                     (const char *)state.archive.header->cache_tag, state.archive.header->optimize);
+    if (n < 0 || (size_t)n >= sizeof state.cached_suffix) {
+        archive_close(&state.archive);
+        snprintf(why, PYCDS_WHY, "cache tag too long");
+        return -1;
+    }
+    state.has_archive = 1;
+    return 0;
+}
+
+/* Everything up to the point of no return may refuse. Returns 0 when active. */
+static int activate(const char *archive, const char *trace) {
+    char why[PYCDS_WHY] = "";
+    if (started) {
+        /* Objects of a finalised interpreter are still in our tables. */
+        note_refusal(archive, "already started in this process");
+        return -1;
+    }
+    started = 1;
+    started_pid = getpid();
+    if (py_init() < 0) return refuse(archive, "unknown object header (a build we do not know)");
+    if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) return refuse(archive, "not the main interpreter");
+    if (find_importlib(why) < 0 || importlib_is_stock(why) < 0 || guard_init(why) < 0) return refuse(archive, why);
+    if (archive && load_archive(archive, why) < 0) {
+        if (refuse(archive, why) < 0 && !trace) return -1;
+    }
+    if (trace && trace_start(trace, why) < 0) {
+        fprintf(stderr, "pycds: error: %s\n", why);
+        if (!state.has_archive) return -1;
+    }
+    if (Py_AtExit(at_exit) < 0 && log_wanted) log_line("no summary at exit: too many exit functions");
+    /* Point of no return: from here on imports go through import.c, and the archive stays mapped for ever. */
+    if (patch_importlib() < 0) {
+        PyErr_Clear();
+        return refuse(archive, "no memory");
+    }
+    state.active = 1;
+    return 0;
+}
+
+/* ---- the ways in ----------------------------------------------------------------- */
+
+static const char *setting(const char *name) {
+    const char *value = getenv(name);
+    return value && value[0] ? value : NULL;
+}
+
+static void read_mode(void) {
+    const char *value = setting("PYCDS");
+    mode = value && strcasecmp(value, "off") == 0 ? MODE_OFF : value && strcasecmp(value, "on") == 0 ? MODE_ON : MODE_AUTO;
+    log_init();
+}
+
+/* pycds.data/default.pycds beside this library; 0 when there is one. */
+static int default_archive(char path[PATH_MAX]) {
+    Dl_info info;
+    if (!dladdr((void *)(uintptr_t)&default_archive, &info) || !info.dli_fname) return -1;
+    const char *slash = strrchr(info.dli_fname, '/');
+    int length = slash ? (int)(slash - info.dli_fname) : 1;
+    int n = snprintf(path, PATH_MAX, "%.*s/pycds.data/default.pycds", length, slash ? info.dli_fname : ".");
+    return n > 0 && n < PATH_MAX && access(path, F_OK) == 0 ? 0 : -1;
+}
+
+/* From the .pth: design.md, "Contracts"; the seed's PYCDSMODE names work too. */
+static void activate_installed(void) {
+    char buffer[PATH_MAX];
+    const char *archive = setting("PYCDSARCHIVE"), *seed = setting("PYCDSMODE"), *trace = NULL;
+    read_mode();
+    if (mode == MODE_OFF) {
+        note_refusal(archive, "PYCDS=off");
+        return;
+    }
+    if (seed && strcasecmp(seed, "TRACE") == 0) {
+        trace = setting("PYCDSLIST");
+        archive = NULL;
+        if (!trace) {
+            fputs("pycds: error: PYCDSMODE=TRACE without PYCDSLIST — set PYCDSLIST to the file to write\n", stderr);
+            return;
+        }
+    } else if (!archive && default_archive(buffer) == 0) {
+        archive = buffer;
+    }
+    if (archive || trace) activate(archive, trace);
+    else if (mode == MODE_ON || seed) refuse(NULL, "no archive: PYCDSARCHIVE is not set and none is installed");
+    else snprintf(refusal, sizeof refusal, "no archive");
+}
+
+static PyObject *text_or_none(const char *text) { return text && text[0] ? PyUnicode_FromString(text) : py_new_ref(PY_NONE); }
+
+static int put(PyObject *dict, const char *key, PyObject *value) {
+    int result = value ? PyDict_SetItemString(dict, key, value) : -1;
+    Py_DecRef(value);
+    return result;
+}
+
+static PyObject *module_status(PyObject *self, PyObject *args) {
+    static const char *const modes[] = {"auto", "on", "off"};
+    (void)self, (void)args;
+    PyObject *dict = PyDict_New();
+    if (!dict) return NULL;
+    if (put(dict, "active", PyBool_FromLong(state.active && state.has_archive)) < 0 ||
+        put(dict, "mode", PyUnicode_FromString(modes[mode])) < 0 ||
+        put(dict, "archive", text_or_none(state.has_archive ? state.archive.path : NULL)) < 0 ||
+        put(dict, "reason", text_or_none(state.active && state.has_archive ? NULL : refusal)) < 0 ||
+        put(dict, "hit", PyLong_FromUnsignedLong(state.hits)) < 0 ||
+        put(dict, "miss", PyLong_FromUnsignedLong(state.misses)) < 0 ||
+        put(dict, "stale", PyLong_FromUnsignedLong(state.stales)) < 0 ||
+        put(dict, "tracing", PyBool_FromLong(state.active && trace_active)) < 0) {
+        Py_DecRef(dict);
+        return NULL;
+    }
+    return dict;
+}
+
+/* Puts stock's functions back, unless somebody else replaced ours meanwhile. True when imports are stock's from now on. */
+static PyObject *module_disable(PyObject *self, PyObject *args) {
+    int restored = 1;
+    (void)self, (void)args;
+    if (!state.active) return PyBool_FromLong(1);
+    if (PyDict_GetItemString(state.bootstrap_dict, "_find_and_load") == state.our_find_and_load) {
+        if (PyDict_SetItemString(state.bootstrap_dict, "_find_and_load", state.find_and_load) < 0) return NULL;
+    } else {
+        restored = 0;
+    }
+    if (PyDict_GetItemString(state.bootstrap_dict, "_handle_fromlist") == state.our_handle_fromlist) {
+        if (PyDict_SetItemString(state.bootstrap_dict, "_handle_fromlist", state.handle_fromlist) < 0) return NULL;
+    } else {
+        restored = 0;
+    }
+    if (restored) {
+        state.active = 0;
+        snprintf(refusal, sizeof refusal, "disabled");
+    }
+    return PyBool_FromLong(restored);
+}
+
+static PyMethodDef methods[] = {
+    {"status", module_status, METH_NOARGS, "status() -> dict: active, mode, archive, reason, hit, miss, stale, tracing."},
+    {"disable", module_disable, METH_NOARGS, "disable() -> bool: stock imports from now on."},
+    {NULL, NULL, 0, NULL},
+};
+
+int pycds_start(const Request *request) {
+    if (request->size < sizeof(Request)) return -1;
+    read_mode();
+    /* `import pycds` must speak of this copy of the library, not of an installed one that stays passive. */
+    PyObject *module = PyImport_AddModule("_pycds");
+    if (!module || PyModule_AddFunctions(module, methods) < 0) PyErr_Clear();
+    if (mode == MODE_OFF) {
+        note_refusal(request->archive, "PYCDS=off");
+        return -1;
+    }
+    return activate(request->archive, request->trace);
+}
+
+static int module_exec(PyObject *module) {
+    (void)module;
+    /* Under `pycds run` the launcher starts the runtime itself, later. */
+    if (!started && !dlsym(RTLD_DEFAULT, "pycds_launch_active")) activate_installed();
+    if (PyErr_Occurred()) PyErr_Clear();
+    return 0;
+}
+
+/*
+ * PyModuleDef without Python.h: filled at run time since its header differs
+ * (facts/cpython.md §8: fields follow a 40-byte PyModuleDef_Base, 56 in
+ * free-threaded builds; slots 3 and 4 are unknown to older versions).
+ */
+typedef struct Slot {
+    int id;
+    void *value;
+} Slot;
+
+PYCDS_EXPORT PyObject *PyInit__pycds(void);
+PyObject *PyInit__pycds(void) {
+    static _Alignas(16) unsigned char def[160];
+    static Slot slots[5];
+    const char *version = Py_GetVersion();
+    int major = 0, minor = 0, n = 0;
+    int threaded = strstr(version, "free-threading") != NULL;
+    size_t base = threaded ? 56 : 40;
+    if (sscanf(version, "%d.%d", &major, &minor) != 2 || major != 3) {
+        PyErr_SetString(PyExc_ImportError, "pycds: unknown Python version");
+        return NULL;
+    }
+    slots[n++] = (Slot){2, (void *)(uintptr_t)module_exec};                 /* Py_mod_exec */
+    if (minor >= 12) slots[n++] = (Slot){3, (void *)(uintptr_t)2};         /* Py_mod_multiple_interpreters: per-interpreter GIL supported (inactive there) */
+    if (minor >= 13) slots[n++] = (Slot){4, (void *)(uintptr_t)1};         /* Py_mod_gil: not used */
+    slots[n] = (Slot){0, NULL};
+    if (threaded) {
+        *(uint32_t *)(void *)(def + 12) = UINT32_MAX; /* ob_ref_local: immortal */
+    } else if (minor >= 14) {
+        *(uint32_t *)(void *)def = UINT32_C(0xC0000000);
+        *(uint16_t *)(void *)(def + 6) = 5;
+    } else {
+        *(uint64_t *)(void *)def = 1;
+    }
+    *(const char **)(void *)(def + base) = "_pycds";
+    *(PyMethodDef **)(void *)(def + base + 24) = methods;
+    *(Slot **)(void *)(def + base + 32) = slots;
+    return PyModuleDef_Init(def);
+}

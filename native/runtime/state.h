@@ -1,0 +1,82 @@
+/*
+ * What an activation holds: the archive, the parts of importlib that it calls,
+ * and counters. One a process, of the main interpreter only.
+ */
+#ifndef PYCDS_STATE_H
+#define PYCDS_STATE_H
+
+#include "index.h"
+#include "runtime.h"
+
+/* Attribute names used at every import, interned once. */
+#define STATE_NAMES(X) \
+    X(__name__) X(__loader__) X(__package__) X(__spec__) X(__path__) X(__file__) X(__cached__) X(__all__) \
+    X(__enter__) X(__exit__) X(_initializing) X(_uninitialized_submodules) X(_set_fileattr) X(_cached) X(cached) X(origin) \
+    X(loader) X(submodule_search_locations) X(find_spec) X(exec) X(pop) X(append) X(name)
+
+typedef struct State {
+    int active;
+    int has_archive;
+    int sealed;
+    Archive archive;
+
+    PyObject *bootstrap_dict; /* of _frozen_importlib */
+    PyObject *external_dict;  /* of _frozen_importlib_external */
+    /* stock's functions and classes as they were at activation; strong references */
+    PyObject *find_and_load, *handle_fromlist; /* replaced by ours */
+    PyObject *load_unlocked, *lock_manager, *lock_unlock_module, *module_spec;
+    PyObject *builtin_importer, *frozen_importer, *path_finder, *file_finder;
+    PyObject *source_loader, *sourceless_loader, *extension_loader;
+    PyObject *path_importer_cache; /* PathFinder._path_importer_cache, bound */
+    PyObject *imp_acquire_lock, *imp_release_lock, *imp_is_frozen;
+    PyObject *builtin_names;       /* frozenset of sys.builtin_module_names */
+    PyObject *builtins_dict;
+    int tracks_submodules;         /* specs have _uninitialized_submodules (3.11+) */
+    char cached_suffix[64];        /* ".cpython-311.pyc" */
+    PyObject *our_find_and_load, *our_handle_fromlist;
+
+#define X(n) PyObject *n_##n;
+    STATE_NAMES(X)
+#undef X
+
+    unsigned long hits, misses, stales;
+} State;
+
+extern State state;
+
+/* ---- guard.c ---------------------------------------------------------------- */
+
+/* Remembers what the archive stands in for. 0; -1 with a reason when it is not stock's already now. */
+int guard_init(char why[PYCDS_WHY]);
+/* 1 while all of it is unmodified; 0 with a reason (static text) otherwise. Never leaves an exception. */
+int guard_holds(const char **why);
+/*
+ * What PathFinder would use for `entry`: 1 an exact FileFinder, or none yet and
+ * the stock hooks would make one for a folder; 0 something else.
+ */
+int guard_folder(PyObject *entry, PyObject **finder);
+
+/* ---- spec.c ------------------------------------------------------------------ */
+
+/* The exact stock spec of an archived or indexed file, as spec_from_file_location makes it. New reference, or NULL with an exception. */
+PyObject *spec_for_file(const Found *found, PyObject *name, PyObject *path, PyObject **loader);
+/* module_from_spec() for a spec of spec_for_file(). New reference or NULL. */
+PyObject *module_for_spec(PyObject *spec, PyObject *loader, PyObject *name, PyObject *path, PyObject *locations);
+
+/* ---- import.c ------------------------------------------------------------------ */
+
+PyObject *import_find_and_load(PyObject *self, PyObject *const *args, Py_ssize_t count);
+PyObject *import_handle_fromlist(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *kwnames);
+
+/* ---- trace.c -------------------------------------------------------------------- */
+
+extern int trace_active;
+/* Starts tracing into `path`: header and the modules already loaded. 0, or -1 with a reason. */
+int trace_start(const char *path, char why[PYCDS_WHY]);
+/* One line for a module that is about to be loaded from `spec`. Exceptions are swallowed. */
+void trace_spec(PyObject *name, PyObject *spec, int served);
+void trace_missing(PyObject *name);
+/* sys.path entries not seen before. */
+void trace_sys_path(void);
+
+#endif
