@@ -266,6 +266,8 @@ extern PyObject *PyModuleDef_Init(void *def);
 extern int PyModule_AddFunctions(PyObject *module, PyMethodDef *functions);
 
 /* ---- evaluation, interpreter, threads ------------------------------------------------------------ */
+enum { PY_SINGLE_INPUT = 256, PY_FILE_INPUT = 257, PY_EVAL_INPUT = 258 };
+extern PyObject *Py_CompileString(const char *source, const char *filename, int start); /* no audit event, unlike compile() */
 extern PyObject *PyEval_EvalCode(PyObject *code, PyObject *globals, PyObject *locals);
 extern PyObject *PyEval_GetBuiltins(void); /* borrowed */
 extern PyObject *PyEval_GetGlobals(void);  /* borrowed */
@@ -276,6 +278,7 @@ extern unsigned long PyThread_get_thread_ident(void);
 extern PyInterpreterState *PyInterpreterState_Get(void);
 extern PyInterpreterState *PyInterpreterState_Main(void);
 extern int64_t PyInterpreterState_GetID(PyInterpreterState *interp);
+extern PyObject *PyInterpreterState_GetDict(PyInterpreterState *interp); /* borrowed; for C code's own use, no program sees it */
 extern PyGILState_STATE PyGILState_Ensure(void);
 extern void PyGILState_Release(PyGILState_STATE state);
 extern PyObject *PySys_GetObject(const char *name); /* borrowed */

@@ -95,7 +95,8 @@ export class ByteWriter {
     return this.used;
   }
   u8(value: number): void {
-    this.view.setUint8(this.reserve(1), value);
+    const at = this.reserve(1);
+    this.view.setUint8(at, value);
   }
   u16(value: number): void {
     const at = this.reserve(2);

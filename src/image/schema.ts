@@ -20,7 +20,10 @@ export interface Struct {
   readonly fields: readonly Field[];
 }
 
-const f = (name: string, type: FieldType, doc: string): Field => ({ name, type, doc });
+/** Keeps the literal types of name and type, from which {@link RecordOf} in codec.ts derives the records. */
+const f = <const N extends string, const T extends FieldType>(name: N, type: T, doc: string): { readonly name: N; readonly type: T; readonly doc: string } => ({
+  name, type, doc,
+});
 
 export const magic = Uint8Array.of(0x50, 0x59, 0x43, 0x44, 0x53, 0x0d, 0x0a, 0x1a); // "PYCDS\r\n\x1a": text-mode damage shows
 export const byteOrderMark = 0x01020304;
@@ -201,8 +204,8 @@ export const structs = {
       f("stamp_kind", "u8", "stampKind"),
       f("suffix", "u16", "suffix index of the file (source, extension, sourceless)"),
       f("unit", "u32", "unit index of the code, or none: not archived, ask stock"),
-      f("child", "u32", "package: folder index of NAME/"),
-      f("stamp_file", "u32", "stampKind.pyc: string, the .pyc's path below the folder"),
+      f("child", "u32", "folder index of NAME/ where that is a folder of the index (always for package and namespace), else none. FileFinder probes NAME/__init__* at every lookup, so for other kinds than package __init__ must still be missing there"),
+      f("stamp_file", "u32", "stampKind.pyc: string, the .pyc's path below the folder; else none"),
       f("reason", "u32", "string: why no code is archived, or none"),
       f("stamp_mtime", "i64", "see stampKind (seconds or ns)"),
       f("stamp_size", "u64", "see stampKind"),

@@ -4,12 +4,15 @@
  */
 import { z } from "zod";
 
+/** The tracer writes null for text that UTF-8 cannot hold: no import of ours could use it. */
+const texts = z.array(z.string().nullable()).transform((items) => items.filter((item) => item !== null));
+
 /** First line of each traced process. */
 export const traceHeader = z.object({
   pycds: z.literal("trace"),
   version: z.literal(1),
   python: z.object({
-    executable: z.string(),
+    executable: z.string().nullable(),
     hexversion: z.number().int(),
     cache_tag: z.string(),
     optimize: z.number().int().min(0).max(2),
@@ -17,30 +20,32 @@ export const traceHeader = z.object({
     base_prefix: z.string(),
   }),
   /** sys.path when tracing began. */
-  sys_path: z.array(z.string()),
+  sys_path: texts,
 });
 
 export const traceKinds = ["source", "sourceless", "extension", "builtin", "frozen", "namespace", "other"] as const;
 
 /** One import, written when its loading begins (modules that were there before tracing come first). */
 export const traceModule = z.object({
-  module: z.string(),
+  module: z.string().nullable(),
   /** By the loader's exact type; `other`: a foreign loader. */
   kind: z.enum(traceKinds),
   /** spec.origin where it is a location. */
   file: z.string().nullable(),
   /** submodule_search_locations of a package. */
   path: z.array(z.string()).nullable(),
+  /** Its code came from the archive (false or absent: stock loaded it). */
+  served: z.boolean().optional(),
 });
 
 /** A name that no finder found. */
-export const traceMissing = z.object({ missing: z.string() });
+export const traceMissing = z.object({ missing: z.string().nullable() });
 /** sys.path entries seen during a lookup that the header does not have. */
-export const tracePath = z.object({ sys_path_entry: z.string() });
+export const tracePath = z.object({ sys_path_entry: z.string().nullable() });
 
 export const traceLine = z.union([traceHeader, traceModule, traceMissing, tracePath]);
 export type TraceHeader = z.infer<typeof traceHeader>;
-export type TraceModule = z.infer<typeof traceModule>;
+export type TraceModule = z.infer<typeof traceModule> & { readonly module: string };
 export type TraceLine = z.infer<typeof traceLine>;
 
 /** A whole trace, merged over its processes in order of first appearance. */

@@ -1,0 +1,56 @@
+/*
+ * Interned names. A name's str object lies in a name block; at its first use
+ * it gets its type and is handed to PyUnicode_InternInPlace, which either
+ * adopts it as the interned string or answers with the one that is already
+ * there. Only that canonical object is ever used: an image string that is
+ * marked interned without being the interned one would be wrong
+ * (facts/cpython.md §3).
+ */
+#include "runtime.h"
+#include "xxh3.h"
+
+/* The block that `index` is in; tables_check has seen that blocks partition the names. */
+static uint32_t block_of(const Archive *a, uint32_t index) {
+    uint32_t low = 0, high = a->name_block_count;
+    while (high - low > 1) {
+        const uint32_t middle = low + (high - low) / 2;
+        if (a->name_blocks[middle].first_name <= index) low = middle;
+        else high = middle;
+    }
+    return low;
+}
+
+static int check_block(Archive *a, uint32_t block) {
+    const PycdsNameBlock *b = &a->name_blocks[block];
+    /* Populated first, so that what is digested is our private copy, not pages that could still change. */
+    if (archive_populate(a, b->data_offset, b->data_size) != 0 || xxh3(a->data + b->data_offset, b->data_size) != b->digest) {
+        a->block_state[block] = UNIT_BAD;
+        return -1;
+    }
+    a->block_state[block] = UNIT_READY;
+    return 0;
+}
+
+PyObject *name_object(Archive *archive, uint32_t index) {
+    PyObject *name = archive->canonical[index];
+    if (name != NULL) return name;
+
+    const uint32_t word = archive->names[index];
+    if (word & PYCDS_NAME_LATIN1) {
+        /* A singleton of the interpreter, but perhaps not interned yet (until 3.11). */
+        name = py_new_ref(external_object(PYCDS_EXT_LATIN1 + (word & ~PYCDS_NAME_LATIN1)));
+    } else {
+        const uint32_t block = block_of(archive, index);
+        if (archive->block_state[block] != UNIT_READY && (archive->block_state[block] == UNIT_BAD || check_block(archive, block) != 0)) return NULL;
+        uint8_t *object = archive->data + archive->name_blocks[block].data_offset + ((uint64_t)word << 4);
+        *(PyObject **)(void *)(object + archive->abi->type_offset) = &PyUnicode_Type;
+        name = (PyObject *)(void *)object;
+    }
+    /*
+     * Takes our reference and gives one to the canonical string, which we keep for ever. Adopting
+     * takes two references of the image string's own away before 3.12; it has 2^40.
+     */
+    PyUnicode_InternInPlace(&name);
+    archive->canonical[index] = name;
+    return name;
+}

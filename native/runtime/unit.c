@@ -1,0 +1,282 @@
+/*
+ * Digests and relocates one unit: the objects of one module.
+ *
+ * Two passes over the relocation streams. The first only reads: it finds every
+ * count, index and slot that does not fit and makes every name canonical. The
+ * second writes and cannot fail. Between them is the point of no return; a unit
+ * that is refused before it was not touched, one that is refused after it
+ * (building a frozenset needs memory) is never handed out.
+ *
+ * What an internal slot points at is not looked at: the digest says that the
+ * bytes are the writer's, and `pycds verify` checks the writer.
+ */
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime.h"
+#include "xxh3.h"
+
+/* Loaded and stored as whole words: slots are aligned (measure() refuses others). */
+#define SLOT(base, offset) (*(PyObject **)(void *)((base) + (offset)))
+
+/* Pieces of one relocation stream, as schema.ts ("Relocations") lays them out. */
+typedef struct Streams {
+    PycdsRelocations head;
+    const PycdsRelocationGroup *groups;
+    const uint32_t *names;
+    const PycdsRebuilt *rebuilt;
+    const uint16_t *slots, *after_internal, *end;
+} Streams;
+
+/* ---- co_version ---------------------------------------------------------------- */
+
+/*
+ * Unique per code object and process: two functions with one version make CALL's
+ * guards pass for the wrong one, and 3.12+ crashes (facts/cpython.md §4). The
+ * interpreter counts up from 1; we begin where it will not come.
+ *
+ * Another copy of this library may be in the process (one in a venv, one
+ * preloaded), so the counter is shared through the interpreter's own dict, which no
+ * program sees. Its form, a _Atomic uint32_t, is a contract between our versions.
+ */
+#define VERSION_FIRST UINT32_C(0x40000000)
+#define VERSION_LIMIT UINT32_C(0xf0000000)
+
+static _Atomic uint32_t *version_counter(void) {
+    static _Atomic uint32_t own = VERSION_FIRST;
+    static _Atomic uint32_t *counter;
+    if (counter != NULL) return counter;
+    counter = &own;
+    PyObject *dict = PyInterpreterState_GetDict(PyInterpreterState_Get()); /* borrowed */
+    PyObject *shared = dict != NULL ? PyDict_GetItemString(dict, "pycds.co_version") : NULL;
+    if (shared != NULL) {
+        void *pointer = PyLong_AsVoidPtr(shared);
+        if (pointer != NULL) counter = pointer;
+    } else if (dict != NULL) {
+        shared = PyLong_FromVoidPtr((void *)(uintptr_t)&own);
+        if (shared != NULL) PyDict_SetItemString(dict, "pycds.co_version", shared);
+        Py_DecRef(shared);
+    }
+    PyErr_Clear();
+    return counter;
+}
+
+/* `count` fresh numbers from *first on; -1 when there are none left. */
+static int take_versions(uint32_t count, uint32_t *first) {
+    _Atomic uint32_t *counter = version_counter();
+    uint32_t now = atomic_load_explicit(counter, memory_order_relaxed);
+    do {
+        if (now > VERSION_LIMIT || count > VERSION_LIMIT - now) return -1;
+    } while (!atomic_compare_exchange_weak_explicit(counter, &now, now + count, memory_order_relaxed, memory_order_relaxed));
+    *first = now;
+    return 0;
+}
+
+/* ---- pass 1: only reads ------------------------------------------------------------ */
+
+static int open_streams(Streams *s, const uint8_t *stream, uint32_t size) {
+    memcpy(&s->head, stream, sizeof s->head); /* reloc_size was checked to hold it */
+    const uint64_t groups = sizeof s->head, names = groups + (uint64_t)s->head.group_count * sizeof *s->groups,
+                   rebuilt = names + (uint64_t)s->head.name_count * sizeof *s->names,
+                   slots = rebuilt + (uint64_t)s->head.rebuilt_count * sizeof *s->rebuilt;
+    if (slots > size || size % sizeof *s->slots != 0) return -1;
+    s->groups = (const PycdsRelocationGroup *)(const void *)(stream + groups);
+    s->names = (const uint32_t *)(const void *)(stream + names);
+    s->rebuilt = (const PycdsRebuilt *)(const void *)(stream + rebuilt);
+    s->slots = (const uint16_t *)(const void *)(stream + slots);
+    s->end = (const uint16_t *)(const void *)(stream + size);
+    return 0;
+}
+
+/*
+ * Steps over `count` slots. -1 unless the stream holds them and they ascend, are
+ * aligned to `width` bytes and lie in `size`. Since they ascend, the last one tells for all.
+ */
+static int measure(const uint16_t **stream, const uint16_t *end, uint32_t count, uint32_t width, uint64_t size) {
+    enum { CHUNK = 64 };
+    const uint16_t *at = *stream;
+    const uint32_t misaligned = width / 4 - 1;
+    uint64_t words = 0;
+    uint32_t bits = 0;
+    if (count == 0) return 0;
+    for (uint32_t i = 0; i < count;) {
+        /* Most of any stream: no escape and no 0 in the next 64, in one vectorised look. */
+        if (i != 0 && count - i >= CHUNK && end - at >= CHUNK) {
+            uint32_t sum = 0;
+            uint16_t any = 0, odd_ones = 0;
+            for (int j = 0; j < CHUNK; j++) {
+                sum += at[j];
+                any |= at[j];
+                odd_ones |= (uint16_t)((at[j] == PYCDS_SLOT_ESCAPE) | (at[j] == 0));
+            }
+            if (!odd_ones) {
+                words += sum;
+                bits |= any;
+                at += CHUNK;
+                i += CHUNK;
+                continue;
+            }
+        }
+        const uint32_t stop = count - i >= CHUNK ? i + CHUNK : count;
+        for (; i < stop; i++) {
+            if (at == end) return -1;
+            uint32_t delta = *at++;
+            if (delta == PYCDS_SLOT_ESCAPE) {
+                if (end - at < 2) return -1;
+                delta = at[0] | (uint32_t)at[1] << 16;
+                at += 2;
+            }
+            if (delta == 0 && i != 0) return -1;
+            words += delta;
+            bits |= delta;
+        }
+    }
+    *stream = at;
+    return (bits & misaligned) != 0 || words * 4 + width > size ? -1 : 0;
+}
+
+static int measure_all(Streams *s, uint64_t size) {
+    const uint16_t *at = s->slots;
+    if (measure(&at, s->end, s->head.internal_count, 8, size) != 0) return -1;
+    s->after_internal = at;
+    for (uint32_t i = 0; i < s->head.group_count; i++) {
+        if (external_object(s->groups[i].external) == NULL) return -1;
+        if (measure(&at, s->end, s->groups[i].count, 8, size) != 0) return -1;
+    }
+    if (measure(&at, s->end, s->head.name_count, 8, size) != 0) return -1;
+    if (measure(&at, s->end, s->head.filename_count, 8, size) != 0) return -1;
+    if (measure(&at, s->end, s->head.version_count, 4, size) != 0) return -1;
+    for (uint32_t i = 0; i < s->head.rebuilt_count; i++) {
+        const PycdsRebuilt *r = &s->rebuilt[i];
+        if (r->kind != PYCDS_REBUILT_FROZENSET || r->items % 8 != 0 || r->items > size || r->item_count > (size - r->items) / 8) return -1;
+        if (measure(&at, s->end, r->slot_count, 8, size) != 0) return -1;
+    }
+    return at == s->end ? 0 : -1;
+}
+
+/* Every name of the unit canonical. -1: a bad index or block, or an exception. */
+static int resolve_names(Archive *a, const Streams *s) {
+    for (uint32_t i = 0; i < s->head.name_count; i++) {
+        const uint32_t index = s->names[i];
+        if (index >= a->name_count) return -1;
+        if (a->canonical[index] == NULL && name_object(a, index) == NULL) return -1;
+    }
+    return 0;
+}
+
+static int digest_matches(const uint8_t *data, const uint8_t *stream, const PycdsUnit *u) {
+    XXH3_state_t state;
+    XXH3_INITSTATE(&state);
+    XXH3_64bits_reset(&state);
+    XXH3_64bits_update(&state, data, u->data_size);
+    XXH3_64bits_update(&state, stream, u->reloc_size);
+    return XXH3_64bits_digest(&state) == u->digest;
+}
+
+/* ---- pass 2: only writes ------------------------------------------------------------- */
+
+/* Runs `action` at every `slot` of a measured stream. A macro, so that each loop is compiled for its action. */
+#define EACH_SLOT(at, base, count, action)                                 \
+    do {                                                                   \
+        uint8_t *slot = (base);                                            \
+        for (uint32_t left_ = (count); left_ != 0; left_--) {              \
+            uint32_t delta_ = *(at)++;                                     \
+            if (__builtin_expect(delta_ == PYCDS_SLOT_ESCAPE, 0)) {        \
+                delta_ = (at)[0] | (uint32_t)(at)[1] << 16;                \
+                (at) += 2;                                                 \
+            }                                                              \
+            slot += (uint64_t)delta_ * 4;                                  \
+            action;                                                        \
+        }                                                                  \
+    } while (0)
+
+/* All streams but the rebuilt ones; returns where those begin. */
+static const uint16_t *relocate(const Archive *a, const Streams *s, uint8_t *base, PyObject *filename, uint32_t version) {
+    const uint16_t *at = s->slots;
+    if (a->delta == 0) {
+        at = s->after_internal; /* laid out for the very address that it has */
+    } else {
+        const uint64_t delta = (uint64_t)a->delta;
+        EACH_SLOT(at, base, s->head.internal_count, *(uint64_t *)(void *)slot += delta);
+    }
+    for (uint32_t i = 0; i < s->head.group_count; i++) {
+        PyObject *const object = external_object(s->groups[i].external);
+        EACH_SLOT(at, base, s->groups[i].count, SLOT(slot, 0) = object);
+    }
+    PyObject *const *const canonical = a->canonical;
+    const uint32_t *name = s->names;
+    EACH_SLOT(at, base, s->head.name_count, SLOT(slot, 0) = canonical[*name++]);
+    EACH_SLOT(at, base, s->head.filename_count, SLOT(slot, 0) = filename);
+    EACH_SLOT(at, base, s->head.version_count, *(uint32_t *)(void *)slot = version++);
+    return at;
+}
+
+/* As marshal makes it: added one by one, in the order in which the .pyc has them. */
+static PyObject *make_frozenset(uint8_t *base, const PycdsRebuilt *r) {
+    PyObject *set = PyFrozenSet_New(NULL);
+    if (set == NULL) return NULL;
+    for (uint32_t i = 0; i < r->item_count; i++) {
+        PyObject *item = SLOT(base, r->items + (uint64_t)i * 8);
+        if (item == NULL || PySet_Add(set, item) != 0) {
+            Py_DecRef(set);
+            return NULL;
+        }
+    }
+    return set;
+}
+
+static int rebuild(const Streams *s, const uint16_t *at, uint8_t *base) {
+    for (uint32_t i = 0; i < s->head.rebuilt_count; i++) {
+        PyObject *const set = make_frozenset(base, &s->rebuilt[i]); /* its reference is the image's */
+        if (set == NULL) return -1;
+        EACH_SLOT(at, base, s->rebuilt[i].slot_count, SLOT(slot, 0) = set);
+    }
+    return 0;
+}
+
+/* ---- together --------------------------------------------------------------------------- */
+
+static PyObject *refused(Archive *a, uint32_t unit, char why[PYCDS_WHY], const char *reason) {
+    a->unit_state[unit] = UNIT_BAD;
+    if (PyErr_Occurred() == NULL) snprintf(why, PYCDS_WHY, "%s (unit %" PRIu32 ")", reason, unit);
+    return NULL;
+}
+
+PyObject *unit_code(Archive *archive, uint32_t unit, PyObject *filename, char why[PYCDS_WHY]) {
+    const PycdsUnit *u = &archive->units[unit];
+    uint8_t *const base = archive->data + u->data_offset;
+    PyObject *const code = (PyObject *)(void *)(base + u->root);
+    if (archive->unit_state[unit] == UNIT_READY) return code;
+    if (archive->unit_state[unit] == UNIT_BAD) return refused(archive, unit, why, "archived code is damaged");
+
+    const uint8_t *stream = archive->relocations + u->reloc_offset;
+    Streams streams;
+    uint32_t version = 0;
+    /* Populated first: what is digested then is our private copy, which nobody changes. */
+    if (archive_populate(archive, u->data_offset, u->data_size) != 0) return refused(archive, unit, why, "the archive file was cut");
+    if (!digest_matches(base, stream, u)) return refused(archive, unit, why, "archived code is damaged (digest differs)");
+    if (open_streams(&streams, stream, u->reloc_size) != 0 || measure_all(&streams, u->data_size) != 0)
+        return refused(archive, unit, why, "archived code has impossible relocations");
+    if (resolve_names(archive, &streams) != 0) return refused(archive, unit, why, "archived names are damaged");
+    if (streams.head.version_count != 0 && take_versions(streams.head.version_count, &version) != 0)
+        return refused(archive, unit, why, "no code versions are left");
+
+    /*
+     * Point of no return: from here on the unit's bytes change, so it can't be
+     * begun again. It counts as bad until it is whole: making a frozenset may
+     * run the garbage collector, and with it any Python code, which must not
+     * find half a unit.
+     */
+    archive->unit_state[unit] = UNIT_BAD;
+    Py_IncRef(filename);
+    const uint16_t *rest = relocate(archive, &streams, base, filename, version);
+    if (rebuild(&streams, rest, base) != 0) {
+        if (PyErr_ExceptionMatches(PyExc_MemoryError)) return NULL;
+        PyErr_Clear();
+        return refused(archive, unit, why, "archived code has an impossible frozenset");
+    }
+    archive->unit_state[unit] = UNIT_READY;
+    return code;
+}

@@ -1,0 +1,68 @@
+/** Scalar fields of a code object that its marshal stream does not carry (Objects/codeobject.c: init_code, get_localsplus_counts). */
+import { opcodeNumber } from "./quicken.ts";
+import type { AbiData } from "./schema.ts";
+import type { CodeFacts } from "./types.ts";
+
+/** @returns the rule of one version; the map has only fields that the version has, under their C names */
+export function codeScalarRule(data: AbiData): (code: CodeFacts) => ReadonlyMap<string, number> {
+  const fields = data.structs.PyCodeObject.fields;
+  // 3.11+; before, variables come as three tuples and the stream carries co_nlocals.
+  const { kinds, frameSpecials, initialWarmup, minimumStackSize } = data.code;
+  const resume = Object.hasOwn(fields, "_co_firsttraceable") ? opcodeNumber(data, "RESUME") : -1;
+
+  return (code) => {
+    const counts = variableCounts(code.localspluskinds, kinds);
+    const stacksize = Math.max(code.stacksize, minimumStackSize);
+    const all: Record<string, number | undefined> = {
+      ob_size: code.code.byteLength / 2,
+      co_stacksize: stacksize,
+      co_nlocalsplus: code.localspluskinds.byteLength,
+      co_nlocals: counts?.nlocals,
+      co_nplaincellvars: counts?.nplaincellvars,
+      co_ncellvars: counts?.ncellvars,
+      co_nfreevars: counts?.nfreevars,
+      co_framesize: frameSpecials === undefined ? undefined : code.localspluskinds.byteLength + stacksize + frameSpecials,
+      co_warmup: initialWarmup,
+      _co_firsttraceable: firstTraceable(code.code, resume),
+    };
+    const scalars = new Map<string, number>();
+    for (const [name, value] of Object.entries(all)) {
+      if (value !== undefined && Object.hasOwn(fields, name)) scalars.set(name, value);
+    }
+    return scalars;
+  };
+}
+
+interface VariableCounts {
+  readonly nlocals: number;
+  readonly nplaincellvars: number;
+  readonly ncellvars: number;
+  readonly nfreevars: number;
+}
+
+/** An argument that is also a cell counts as both; a cell that is no local is a plain one. */
+function variableCounts(localspluskinds: Uint8Array, bits: AbiData["code"]["kinds"]): VariableCounts | undefined {
+  if (bits === undefined) return undefined;
+  let [nlocals, nplaincellvars, ncellvars, nfreevars] = [0, 0, 0, 0];
+  for (const kind of localspluskinds) {
+    if ((kind & bits.local) !== 0) {
+      nlocals++;
+      if ((kind & bits.cell) !== 0) ncellvars++;
+    } else if ((kind & bits.cell) !== 0) {
+      ncellvars++;
+      nplaincellvars++;
+    } else if ((kind & bits.free) !== 0) {
+      nfreevars++;
+    }
+  }
+  return { nlocals, nplaincellvars, ncellvars, nfreevars };
+}
+
+/** Index of the first RESUME, or the number of units; like init_code, looks at every unit, caches too. */
+function firstTraceable(code: Uint8Array, resume: number): number {
+  const units = code.byteLength / 2;
+  for (let unit = 0; unit < units; unit++) {
+    if (code[unit * 2] === resume) return unit;
+  }
+  return units;
+}

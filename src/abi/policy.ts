@@ -1,0 +1,130 @@
+/**
+ * What the writer does with every field of every struct, written by hand: the
+ * one place where someone has looked at each field. A field of the data
+ * without a role here, or a role for a field that no version has, stops
+ * {@link checkPolicy} (and with it loadAbi and tools/probe-abi --check).
+ */
+import { PycdsError, exitCode } from "../base/errors.ts";
+import type { AbiData } from "./schema.ts";
+import type { FieldRole, StructName } from "./types.ts";
+
+type Roles = Readonly<Record<string, FieldRole>>;
+
+/** Include/object.h. The count that is never freed is immortalHeader. */
+const header: Roles = { ob_refcnt: "computed", ob_type: "external" };
+const varHeader: Roles = { ...header, ob_size: "computed" };
+
+/** Objects/unicodeobject.c: state by the ABI's rule; -1 is "not hashed yet"; caches of other encodings are absent. */
+const str: Roles = {
+  ...header,
+  length: "copy",
+  hash: "computed",
+  state: "computed",
+  /** To 3.11, PyUnicode_New: NULL, but the data itself where wchar_t is as wide as the kind (4). */
+  wstr: "computed",
+  data: "copy",
+};
+
+export const policy: Readonly<Record<StructName, Roles>> = {
+  PyObject: header,
+  PyVarObject: varHeader,
+  PyCodeObject: {
+    ...varHeader,
+    // From the marshal stream (Python/marshal.c: r_object, TYPE_CODE).
+    co_argcount: "copy",
+    co_posonlyargcount: "copy",
+    co_kwonlyargcount: "copy",
+    co_flags: "copy",
+    co_firstlineno: "copy",
+    co_consts: "internal",
+    co_names: "internal",
+    co_localsplusnames: "internal",
+    co_localspluskinds: "internal",
+    co_filename: "internal",
+    co_name: "internal",
+    co_qualname: "internal",
+    co_linetable: "internal",
+    co_exceptiontable: "internal",
+    // Objects/codeobject.c: init_code; the rules are in code.ts.
+    co_stacksize: "computed",
+    co_nlocalsplus: "computed",
+    co_nlocals: "computed",
+    co_nplaincellvars: "computed",
+    co_ncellvars: "computed",
+    co_nfreevars: "computed",
+    co_framesize: "computed",
+    co_warmup: "computed",
+    _co_firsttraceable: "computed",
+    /** Unique in the process, so filled at load. */
+    co_version: "computed",
+    /** Python/specialize.c: _PyCode_Quicken. */
+    co_code_adaptive: "computed",
+    // Caches and hooks of the running process.
+    co_weakreflist: "zero",
+    co_extra: "zero",
+    co_executors: "zero",
+    _co_code: "zero",
+    _co_cached: "zero",
+    _co_linearray: "zero",
+    _co_linearray_entry_size: "zero",
+    _co_instrumentation_version: "zero",
+    _co_monitoring: "zero",
+  },
+  PyASCIIObject: str,
+  PyCompactUnicodeObject: {
+    ...str,
+    utf8_length: "zero",
+    utf8: "zero",
+    /** To 3.11: the length where wstr is the data, else 0. */
+    wstr_length: "computed",
+  },
+  PyBytesObject: { ...varHeader, ob_shash: "computed", ob_sval: "copy" },
+  PyLongObject: { ...varHeader, lv_tag: "computed", ob_digit: "computed" },
+  PyFloatObject: { ...header, ob_fval: "copy" },
+  PyComplexObject: { ...header, cval: "copy" },
+  PyTupleObject: { ...varHeader, ob_item: "internal" },
+  PySliceObject: { ...header, start: "internal", stop: "internal", step: "internal" },
+  /** Frozensets are made anew at load (hashes vary from process to process); Objects/setobject.c: make_new_set. */
+  PySetObject: {
+    ...header,
+    fill: "computed",
+    used: "computed",
+    mask: "computed",
+    table: "internal",
+    hash: "computed",
+    finger: "zero",
+    smalltable: "internal",
+    weakreflist: "zero",
+  },
+};
+
+/** Every disagreement between a policy and the data of all versions, one line each. */
+export function policyFaults(datas: readonly AbiData[], roles: Readonly<Record<StructName, Roles>> = policy): string[] {
+  const faults: string[] = [];
+  const used = new Set<string>();
+  for (const data of datas) {
+    for (const [struct, { fields }] of Object.entries(data.structs) as [StructName, { fields: object }][]) {
+      for (const field of Object.keys(fields)) {
+        used.add(`${struct}.${field}`);
+        if (!Object.hasOwn(roles[struct], field)) faults.push(`${data.id}: ${struct}.${field} has no role`);
+      }
+    }
+  }
+  for (const [struct, fields] of Object.entries(roles)) {
+    for (const field of Object.keys(fields)) {
+      if (!used.has(`${struct}.${field}`)) faults.push(`policy: ${struct}.${field} has a role but exists in no version`);
+    }
+  }
+  return faults;
+}
+
+/** @throws PycdsError ABI_POLICY naming every fault */
+export function checkPolicy(datas: readonly AbiData[]): void {
+  const faults = policyFaults(datas);
+  if (faults.length > 0) {
+    throw new PycdsError("ABI_POLICY", "the field policy does not fit the ABI data", faults.join("; "), {
+      next: "give each field its role in src/abi/policy.ts",
+      exit: exitCode.bug,
+    });
+  }
+}

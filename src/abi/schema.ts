@@ -1,0 +1,117 @@
+/**
+ * The shape of `data/*.json`: one file a CPython minor × platform × build
+ * flavour, written by tools/probe-abi and never by hand. Numbers come from the
+ * headers (probe.c) and from the running interpreter (facts.py).
+ */
+import { z } from "zod";
+import type { StructName } from "./types.ts";
+
+const count = z.int().nonnegative();
+const kinds = ["signed", "unsigned", "pointer", "float", "inline"] as const;
+
+const field = z.strictObject({ offset: count, size: count, kind: z.enum(kinds) });
+const struct = z.strictObject({ size: count, fields: z.record(z.string(), field) });
+const opcode = z.strictObject({
+  number: z.int().min(0).max(255),
+  /** Inline cache units that follow the instruction. */
+  caches: z.int().min(0).max(255),
+  /** What the code constructor puts into the first of them. */
+  initial: z.int().min(0).max(0xffff),
+});
+
+const structNames = [
+  "PyObject", "PyVarObject", "PyCodeObject", "PyASCIIObject", "PyCompactUnicodeObject", "PyBytesObject", "PyLongObject",
+  "PyFloatObject", "PyComplexObject", "PyTupleObject", "PySliceObject", "PySetObject",
+] as const satisfies readonly StructName[];
+
+const typeNames = [
+  "PyCode_Type", "PyUnicode_Type", "PyBytes_Type", "PyTuple_Type", "PyLong_Type", "PyFloat_Type", "PyComplex_Type",
+  "PyFrozenSet_Type", "PySlice_Type",
+] as const;
+
+export const abiDataSchema = z.strictObject({
+  schema: z.literal(1),
+  id: z.string(),
+  /** The one build that these facts were read from; another build of the same minor must give the rest of the file. */
+  probed: z.strictObject({ release: z.string(), hexversion: count }),
+  version: z.strictObject({ major: count, minor: count }),
+  platform: z.string(),
+  flavour: z.enum(["release", "debug", "freethreaded"]),
+  pointerSize: z.literal(8),
+  pycMagic: z.int().min(0).max(0xffff),
+  marshalVersion: count,
+  structs: z.record(z.enum(structNames), struct),
+  /** Mask of each bit field of the str state word; which there are depends on the version. */
+  strState: z.strictObject({
+    interned: count,
+    kind: count,
+    compact: count,
+    ascii: count,
+    ready: count.optional(),
+    statically_allocated: count.optional(),
+  }),
+  /** Bytes 0 … ob_type, in hex, of an object that is never freed. */
+  immortalHeader: z.string().regex(/^(?:[0-9a-f]{2})+$/),
+  gcHeaderSize: count,
+  int: z.strictObject({
+    digitBits: count,
+    digitSize: z.literal(4),
+    /** How lv_tag (3.12+) is composed; absent where ob_size carries count and sign. */
+    tag: z.strictObject({ sizeShift: count, zero: count, negative: count }).optional(),
+  }),
+  code: z.strictObject({
+    /** Bits of co_localspluskinds (3.11+). */
+    kinds: z.strictObject({ local: count, cell: count, free: count }).optional(),
+    /** Words of a frame besides locals and stack: FRAME_SPECIALS_SIZE, part of co_framesize (3.12+). */
+    frameSpecials: count.optional(),
+    /** First value of co_warmup (3.11 only). */
+    initialWarmup: z.int().optional(),
+    /** What the constructor makes of a co_stacksize of 0. */
+    minimumStackSize: count,
+  }),
+  basicsizes: z.record(z.enum(typeNames), count),
+  unicodeObjectSize: count,
+  /** Types with Py_TPFLAGS_HAVE_GC, of those in basicsizes. */
+  gcTypes: z.array(z.enum(typeNames)),
+  smallInts: z.strictObject({ min: z.int(), max: z.int() }),
+  /** marshal knows slices (3.14+). */
+  sliceConstants: z.boolean(),
+  /** The code constructor interns every str constant, not only names. */
+  internsAllConstants: z.boolean(),
+  opcodes: z.record(z.string(), opcode),
+  /** `first` directly before `second` becomes opcode `number` (3.12). */
+  superinstructions: z.array(z.strictObject({ first: z.string(), second: z.string(), number: z.int().min(0).max(255) })),
+});
+
+export type AbiData = z.infer<typeof abiDataSchema>;
+
+type Json = string | number | boolean | null | readonly Json[] | { readonly [name: string]: Json };
+
+/** Members in order of name, recursively; members that are undefined are left out. */
+function sorted(value: Json): Json {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (typeof value !== "object" || value === null) return value;
+  const entries = Object.entries(value).filter(([, member]) => member !== undefined);
+  return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)).map(([name, member]) => [name, sorted(member)]));
+}
+
+/** The text that {@link Abi.digest} is taken over: sorted names, no white space. */
+export function canonicalJson(data: AbiData): string {
+  return JSON.stringify(sorted(data as Json));
+}
+
+/** The text of a data file: {@link canonicalJson} laid out for diffs, innermost objects on one line. */
+export function fileJson(data: AbiData): string {
+  return `${lines(sorted(data as Json), "")}\n`;
+}
+
+function lines(value: Json, indent: string): string {
+  if (typeof value !== "object" || value === null) return JSON.stringify(value);
+  const members = Object.entries(value);
+  if (members.every(([, member]) => typeof member !== "object" || member === null)) {
+    return JSON.stringify(value, null, 1).replace(/\n */g, " ");
+  }
+  const inner = `${indent}  `;
+  const rows = members.map(([name, member]) => `${inner}${Array.isArray(value) ? "" : `${JSON.stringify(name)}: `}${lines(member, inner)}`);
+  return Array.isArray(value) ? `[\n${rows.join(",\n")}\n${indent}]` : `{\n${rows.join(",\n")}\n${indent}}`;
+}

@@ -1,0 +1,238 @@
+/** Checks every record of an archive's tables: sizes, string references, indices, order, and the hash tables. */
+import type { RecordOf } from "./codec.ts";
+import { codecs } from "./codec.ts";
+import type { Faults } from "./faults.ts";
+import { entryHash, folderHash, probe } from "./hash.ts";
+import type { ImageReader } from "./reader.ts";
+import { entryKind, none, selfCheckSubject, selfCheckWhat, stampKind, suffixLoader, unitAlignment } from "./schema.ts";
+import { tableStruct, wordSections } from "./sections.ts";
+import type { TableName } from "./sections.ts";
+
+type Report = (why: string) => void;
+
+class TableChecks {
+  private readonly image: ImageReader;
+  private readonly faults: Faults;
+
+  constructor(image: ImageReader, faults: Faults) {
+    this.image = image;
+    this.faults = faults;
+  }
+
+  private row(table: TableName, index: number, field?: string): Report {
+    const codec = codecs[tableStruct[table]];
+    // The field names come from the callers below; an unknown one would throw, which tests see.
+    const within = field === undefined ? 0 : codec.offsetOf(field as never);
+    const offset = this.image.sections[table].offset + index * codec.size + within;
+    return (why) => this.faults.add("IMAGE_TABLE", "archive is damaged", `${table}[${index}]${field === undefined ? "" : `.${field}`}: ${why}`, offset);
+  }
+
+  sizes(): void {
+    const bad = (name: TableName | (typeof wordSections)[number], why: string): void =>
+      this.faults.add("IMAGE_SECTION", "archive is damaged", `section ${name}: ${why}`, this.image.sections[name].offset);
+    for (const name of Object.keys(tableStruct) as TableName[]) {
+      const size = codecs[tableStruct[name]].size;
+      if (this.image.sections[name].size % size !== 0) bad(name, `${this.image.sections[name].size} bytes are not a multiple of ${size}`);
+    }
+    for (const name of wordSections) if (this.image.sections[name].size % 4 !== 0) bad(name, `${this.image.sections[name].size} bytes are not a multiple of 4`);
+    if (this.image.abi.length !== 1) bad("abi", `it holds ${this.image.abi.length} structs, not 1`);
+    const strings = this.image.section("strings");
+    if (strings.byteLength === 0 || strings[strings.byteLength - 1] !== 0) {
+      this.faults.add("IMAGE_SECTION", "archive is damaged", "section strings does not end with NUL", this.image.sections.strings.offset);
+    }
+  }
+
+  /** The text at a reference, or undefined after a report. */
+  private text(ref: number, report: Report, length?: number): string | undefined {
+    const text = this.image.stringAt(ref);
+    if (text === undefined) {
+      report(`string reference ${ref} is out of range or not UTF-8 text`);
+      return undefined;
+    }
+    if (length !== undefined && Buffer.byteLength(text) !== length) report(`the string has ${Buffer.byteLength(text)} bytes, not ${length}`);
+    return text;
+  }
+
+  abi(): void {
+    const [abi] = this.image.abi;
+    if (abi === undefined) return;
+    if (abi.reserved !== 0) this.row("abi", 0, "reserved")("it is not 0");
+    if (abi.small_int_min > abi.small_int_max) this.row("abi", 0, "small_int_min")(`small ints ${abi.small_int_min} to ${abi.small_int_max} are no range`);
+    if (abi.type_offset === 0 || abi.type_offset % 8 !== 0 || abi.type_offset > 64) this.row("abi", 0, "type_offset")(`${abi.type_offset} cannot be the offset of ob_type`);
+    if (abi.gc_header_size % 8 !== 0 || abi.gc_header_size > 64) this.row("abi", 0, "gc_header_size")(`${abi.gc_header_size} bytes cannot be a GC header`);
+  }
+
+  selfChecks(): void {
+    this.image.selfChecks.forEach((check, index) => {
+      this.text(check.name, this.row("selfChecks", index, "name"));
+      const ofType = check.what === selfCheckWhat.basicsize;
+      if (check.what > selfCheckWhat.basicsize) this.row("selfChecks", index, "what")(`${check.what} does not exist`);
+      else if (check.subject !== (ofType ? selfCheckSubject.type : selfCheckSubject.code)) this.row("selfChecks", index, "subject")(`${check.subject} does not go with what ${check.what}`);
+    });
+  }
+
+  roots(): void {
+    this.image.roots.forEach((root, index) => {
+      this.text(root.name, this.row("roots", index, "name"));
+      this.text(root.path, this.row("roots", index, "path"));
+    });
+  }
+
+  suffixes(): void {
+    this.image.suffixes.forEach((suffix, index) => {
+      this.text(suffix.suffix, this.row("suffixes", index, "suffix"), suffix.length);
+      if (suffix.loader > suffixLoader.sourceless) this.row("suffixes", index, "loader")(`${suffix.loader} does not exist`);
+    });
+  }
+
+  folders(): void {
+    const { folders, entries, roots } = this.image;
+    let previous: string | undefined;
+    let entry = 0;
+    folders.forEach((folder, index) => {
+      const path = this.text(folder.path, this.row("folders", index, "path"), folder.path_length);
+      if (path !== undefined && previous !== undefined && Buffer.compare(Buffer.from(previous), Buffer.from(path)) >= 0) this.row("folders", index, "path")(`it does not follow ${previous}`);
+      previous = path ?? previous;
+      const relative = this.text(folder.relative, this.row("folders", index, "relative"));
+      if (folder.root !== none) {
+        const root = roots[folder.root];
+        const rootPath = root === undefined ? undefined : this.image.stringAt(root.path);
+        if (root === undefined) this.row("folders", index, "root")(`root ${folder.root} does not exist`);
+        else if (path !== undefined && rootPath !== undefined && relative !== undefined && !isBelow(path, rootPath, relative)) this.row("folders", index, "relative")(`${rootPath} and ${relative} do not make ${path}`);
+      }
+      if (folder.first_entry !== entry) this.row("folders", index, "first_entry")(`it is ${folder.first_entry}, not ${entry}`);
+      entry += folder.entry_count;
+    });
+    if (entry !== entries.length) this.faults.add("IMAGE_TABLE", "archive is damaged", `folders have ${entry} entries, the table has ${entries.length}`, this.image.sections.entries.offset);
+    this.hashTable("folderHash", folders.length, (index) => {
+      const path = this.image.stringAt(folders[index]?.path ?? none);
+      return path === undefined ? undefined : folderHash(path);
+    });
+  }
+
+  entries(): void {
+    const { folders, entries } = this.image;
+    let previous: { readonly folder: number; readonly name: Buffer } | undefined;
+    entries.forEach((entry, index) => {
+      const folder = folders[entry.folder];
+      if (folder === undefined || index < folder.first_entry || index >= folder.first_entry + folder.entry_count) this.row("entries", index, "folder")(`folder ${entry.folder} does not hold it`);
+      const name = Buffer.from(this.text(entry.name, this.row("entries", index, "name"), entry.name_length) ?? "");
+      if (previous !== undefined && previous.folder === entry.folder && Buffer.compare(previous.name, name) >= 0) this.row("entries", index, "name")("names are not in order");
+      previous = { folder: entry.folder, name };
+      this.entry(entry, index);
+    });
+    this.hashTable("entryHash", entries.length, (index) => {
+      const entry = entries[index];
+      const name = entry === undefined ? undefined : this.image.stringAt(entry.name);
+      return entry === undefined || name === undefined ? undefined : entryHash(name, entry.folder);
+    });
+  }
+
+  private entry(entry: RecordOf<"Entry">, index: number): void {
+    const bad = (field: keyof RecordOf<"Entry"> & string, why: string): void => this.row("entries", index, field)(why);
+    const { folders, suffixes, units } = this.image;
+    if (entry.kind > entryKind.ask) bad("kind", `${entry.kind} does not exist`);
+    const loader = { [entryKind.source]: suffixLoader.source, [entryKind.extension]: suffixLoader.extension, [entryKind.sourceless]: suffixLoader.sourceless }[entry.kind];
+    if (loader === undefined ? entry.suffix !== 0 : suffixes[entry.suffix]?.loader !== loader) bad("suffix", `suffix ${entry.suffix} does not go with kind ${entry.kind}`);
+    if (entry.child === none ? entry.kind === entryKind.package || entry.kind === entryKind.namespace : entry.child >= folders.length) bad("child", `folder ${entry.child} does not exist`);
+    if (entry.reason !== none) this.text(entry.reason, this.row("entries", index, "reason"));
+
+    if (entry.stamp_kind > stampKind.digest) bad("stamp_kind", `${entry.stamp_kind} does not exist`);
+    if ((entry.stamp_kind === stampKind.none) !== (entry.unit === none)) bad("stamp_kind", entry.unit === none ? "a stamp without code" : "code without a stamp");
+    if (entry.stamp_kind === stampKind.pyc) this.text(entry.stamp_file, this.row("entries", index, "stamp_file"));
+    else if (entry.stamp_file !== none) bad("stamp_file", `${entry.stamp_file} does not go with stamp kind ${entry.stamp_kind}`);
+    if (entry.unit === none) return;
+    if (entry.unit >= units.length) bad("unit", `unit ${entry.unit} does not exist`);
+    if (entry.kind !== entryKind.source && entry.kind !== entryKind.sourceless) bad("unit", `kind ${entry.kind} has no code`);
+    if (entry.reason !== none) bad("reason", "it has code and a reason for having none");
+  }
+
+  private hashTable(name: "folderHash" | "entryHash", count: number, hashOf: (index: number) => bigint | undefined): void {
+    const table = this.image[name];
+    const { offset } = this.image.sections[name];
+    const bad = (why: string, slot = 0): void => this.faults.add("IMAGE_TABLE", "archive is damaged", `${name}: ${why}`, offset + slot * 4);
+    if (table.length === 0 || (table.length & (table.length - 1)) !== 0) {
+      bad(`${table.length} slots are not a power of two`);
+      return;
+    }
+    const seen = new Uint8Array(count);
+    let used = 0;
+    table.forEach((value, slot) => {
+      if (value === 0) return;
+      used += 1;
+      if (value > count) bad(`slot ${slot} holds ${value}, there are ${count} items`, slot);
+      else if (seen[value - 1] === 1) bad(`item ${value - 1} is there twice`, slot);
+      else seen[value - 1] = 1;
+    });
+    if (used === table.length) {
+      bad("it has no empty slot: a look-up for a missing name would not end");
+      return;
+    }
+    for (let index = 0; index < count; index++) {
+      const hash = hashOf(index);
+      if (hash !== undefined && probe(table, hash, (found) => found === index) === undefined) bad(`item ${index} cannot be found`);
+    }
+  }
+
+  units(): void {
+    const { data, relocations } = this.image.sections;
+    let dataEnd = 0n;
+    let relocationsEnd = 0n;
+    this.image.units.forEach((unit, index) => {
+      const bad = (field: keyof RecordOf<"Unit"> & string, why: string): void => this.row("units", index, field)(why);
+      if (unit.data_offset % BigInt(unitAlignment) !== 0n || unit.data_offset < dataEnd) bad("data_offset", `${unit.data_offset} is not aligned or begins before ${dataEnd}`);
+      dataEnd = unit.data_offset + BigInt(unit.data_size);
+      if (dataEnd > BigInt(data.size)) bad("data_size", `it ends at ${dataEnd}, DATA at ${data.size}`);
+      if (unit.root >= unit.data_size || unit.root % unitAlignment !== 0) bad("root", `offset ${unit.root} cannot be an object's in ${unit.data_size} bytes`);
+      if (unit.reloc_offset % 8n !== 0n || unit.reloc_offset < relocationsEnd) bad("reloc_offset", `${unit.reloc_offset} is not aligned or begins before ${relocationsEnd}`);
+      relocationsEnd = unit.reloc_offset + BigInt(unit.reloc_size);
+      if (relocationsEnd > BigInt(relocations.size)) bad("reloc_size", `it ends at ${relocationsEnd}, the section at ${relocations.size}`);
+      if (unit.flags !== 0) bad("flags", `0x${unit.flags.toString(16)} is not 0`);
+    });
+    this.names(dataEnd);
+  }
+
+  private names(unitsEnd: bigint): void {
+    const { names, nameBlocks } = this.image;
+    let dataEnd = unitsEnd;
+    let next = 0;
+    nameBlocks.forEach((block, index) => {
+      const bad = (field: keyof RecordOf<"NameBlock"> & string, why: string): void => this.row("nameBlocks", index, field)(why);
+      if (block.data_offset % BigInt(unitAlignment) !== 0n || block.data_offset < dataEnd) bad("data_offset", `${block.data_offset} is not aligned or begins before ${dataEnd}`);
+      dataEnd = block.data_offset + BigInt(block.data_size);
+      if (dataEnd > BigInt(this.image.sections.data.size)) bad("data_size", `it ends at ${dataEnd}, DATA at ${this.image.sections.data.size}`);
+      if (block.reserved !== 0) bad("reserved", "it is not 0");
+      if (block.first_name !== next) {
+        bad("first_name", `it is ${block.first_name}, not ${next}`);
+        return;
+      }
+      next = block.first_name + block.name_count;
+      for (let name = block.first_name; name < Math.min(next, names.length); name++) {
+        const word = names[name] ?? 0;
+        const latin1 = word >= 0x80000000;
+        if (latin1 ? word - 0x80000000 > 0xff : word * 16 >= block.data_size) {
+          this.faults.add("IMAGE_TABLE", "archive is damaged", `names[${name}]: 0x${word.toString(16)} is no place in a block of ${block.data_size} bytes and no Latin-1 character`, this.image.sections.names.offset + name * 4);
+        }
+      }
+    });
+    if (next !== names.length) this.faults.add("IMAGE_TABLE", "archive is damaged", `name blocks hold ${next} names, the table has ${names.length}`, this.image.sections.names.offset);
+  }
+}
+
+/** Whether `relative` below `root` is `path`. */
+function isBelow(path: string, root: string, relative: string): boolean {
+  if (relative === "") return path === root;
+  return path === (root.endsWith("/") ? root + relative : `${root}/${relative}`);
+}
+
+export function checkTables(image: ImageReader, faults: Faults): void {
+  const checks = new TableChecks(image, faults);
+  checks.sizes();
+  checks.abi();
+  checks.selfChecks();
+  checks.roots();
+  checks.suffixes();
+  checks.folders();
+  checks.entries();
+  checks.units();
+}

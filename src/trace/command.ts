@@ -1,0 +1,69 @@
+/**
+ * How a program is started with the preloaded starter (native/launch), as a
+ * value: argv and environment. The starter takes its own variables and itself
+ * out of the environment before Python sees it.
+ */
+
+/** An environment as Node has it; what is undefined is not set. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+export interface LaunchRequest {
+  /** The user's command, as given. */
+  readonly command: readonly string[];
+  readonly env: Environment;
+  /** The starter's library. */
+  readonly launcher: string;
+  /** The runtime library that it loads into Python. */
+  readonly runtime: string;
+  /** Archive to serve from. */
+  readonly archive?: string;
+  /** File that trace lines are appended to. */
+  readonly trace?: string;
+  /** Whether Pythons that the program starts are served and traced too. */
+  readonly children: boolean;
+}
+
+export interface LaunchCommand {
+  readonly argv: readonly string[];
+  readonly env: Environment;
+}
+
+/** The environment protocol between this file and native/launch. */
+export const launchVariable = {
+  runtime: "PYCDS_LAUNCH_RUNTIME",
+  archive: "PYCDS_LAUNCH_ARCHIVE",
+  trace: "PYCDS_LAUNCH_TRACE",
+  /** The caller's own LD_PRELOAD, put back before Python starts. */
+  preload: "PYCDS_LAUNCH_PRELOAD",
+  children: "PYCDS_LAUNCH_CHILDREN",
+} as const;
+
+/** argv and environment of a traced, an archived, or a traced and archived run. */
+export function traceCommand(request: LaunchRequest): LaunchCommand {
+  const own = request.env["LD_PRELOAD"];
+  const hasOwn = own !== undefined && own !== "";
+  return {
+    argv: request.command,
+    env: {
+      ...withoutLaunchVariables(request.env),
+      // ours first: it must see __libc_start_main before a library of the user's that wraps it too
+      LD_PRELOAD: hasOwn ? `${request.launcher}:${own}` : request.launcher,
+      [launchVariable.runtime]: request.runtime,
+      ...(request.archive === undefined ? {} : { [launchVariable.archive]: request.archive }),
+      ...(request.trace === undefined ? {} : { [launchVariable.trace]: request.trace }),
+      ...(own === undefined ? {} : { [launchVariable.preload]: own }),
+      ...(request.children ? { [launchVariable.children]: "1" } : {}),
+    },
+  };
+}
+
+/** Leftovers of an outer run must not leak into ours. */
+function withoutLaunchVariables(env: Environment): Environment {
+  const names = new Set<string>(Object.values(launchVariable));
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !names.has(name)));
+}
+
+/** The environment for interpreters that we start for ourselves: no archive, no tracing, no activation. */
+export function withoutOurVariables(env: Environment): Environment {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith("PYCDS")));
+}

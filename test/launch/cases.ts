@@ -1,0 +1,85 @@
+/** Command lines that must behave the same under the launcher as without it. */
+
+export interface Case {
+  readonly name: string;
+  /** `PY` stands for the interpreter, `VENV` for the venv's; `DIR` (in any argument) for the folder of programs. */
+  readonly argv: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly stdin?: string;
+  /** How often the runtime is started; 1 if not said. 0: Python never gets as far as running a program. */
+  readonly starts?: number;
+}
+
+const bash = (script: string): readonly string[] => ["bash", "-c", script, "bash", "PY"];
+
+export const cases: readonly Case[] = [
+  { name: "-c with arguments", argv: ["PY", "-c", "import sys; print(sys.argv, sys.path)", "a", "-b", ""] },
+  { name: "-m", argv: ["PY", "-m", "mod", "x"] },
+  { name: "-m of a module that is not there", argv: ["PY", "-m", "no_such_module"] },
+  { name: "script", argv: ["PY", "script.py", "-x", "y"] },
+  { name: "script that is not there", argv: ["PY", "none.py"] },
+  { name: "folder with __main__", argv: ["PY", "folder", "1"] },
+  { name: "folder without __main__", argv: ["PY", "venv"] },
+  { name: "zip", argv: ["PY", "app.zip", "1"] },
+  { name: "script on stdin", argv: ["PY"], stdin: "import sys\nprint(sys.argv, __name__)\nraise ValueError('from stdin')\n" },
+  { name: "script on stdin with -", argv: ["PY", "-", "a"], stdin: "import sys; print(sys.argv)\n" },
+  { name: "empty stdin", argv: ["PY"] },
+  { name: "-i", argv: ["PY", "-i", "-c", "x = 3"], stdin: "print(x)\n1/0\n" },
+  { name: "unknown option", argv: ["PY", "-x-bad"], starts: 0 },
+  { name: "unknown long option", argv: ["PY", "--no-such"], starts: 0 },
+  { name: "-c without its argument", argv: ["PY", "-c"], starts: 0 },
+  { name: "-W without its argument", argv: ["PY", "-W"], starts: 0 },
+  { name: "--version", argv: ["PY", "--version"], starts: 0 },
+  { name: "-V", argv: ["PY", "-V"], starts: 0 },
+  { name: "-VV", argv: ["PY", "-VV"], starts: 0 },
+  { name: "-h", argv: ["PY", "-h"], starts: 0 },
+  { name: "--help", argv: ["PY", "--help"], starts: 0 },
+  { name: "bad -X frozen_modules", argv: ["PY", "-X", "frozen_modules=maybe", "-c", "pass"], environment: {} },
+  { name: "exit code", argv: ["PY", "-c", "import sys; sys.exit(77)"] },
+  { name: "sys.exit with a message", argv: ["PY", "-c", "import sys; sys.exit('bad thing')"] },
+  { name: "exit code above 255", argv: ["PY", "-c", "raise SystemExit(256 + 9)"] },
+  { name: "uncaught exception", argv: ["PY", "fails.py"] },
+  { name: "uncaught exception in -c", argv: ["PY", "-c", "import sys\ndef f(): raise RuntimeError(sys.argv)\nf()"] },
+  { name: "syntax error", argv: ["PY", "-c", "def"] },
+  { name: "os._exit", argv: ["PY", "-c", "import os; print('lost'); os._exit(9)"] },
+  { name: "os.abort", argv: ["PY", "-X", "faulthandler", "-c", "import os; os.abort()"] },
+  { name: "SIGTERM", argv: ["PY", "-c", "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"] },
+  { name: "SIGINT", argv: ["PY", "-c", "import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(1)"] },
+  { name: "signal dispositions", argv: ["PY", "-c", "import signal\nfor s in (2, 13, 15, 25): print(signal.getsignal(s))"] },
+  { name: "atexit and finalizers", argv: ["PY", "-c", "import atexit\nclass C:\n  def __del__(self): print('del')\nc = C()\natexit.register(print, 'bye')"] },
+  { name: "lost flush", argv: bash('exec "$1" -c "print(1)" >/dev/full') },
+  { name: "closed stdin", argv: bash('exec "$1" -c "import sys; print(sys.stdin)" <&-') },
+  { name: "closed stdout", argv: bash('exec "$1" -c "import sys; print(sys.stdout, file=sys.stderr)" >&-') },
+  { name: "all options' flags", argv: ["PY", "-bEsSOuq", "-W", "error", "-X", "dev", "-X", "a=b", "-c", "import sys; print(sys.flags, sys.warnoptions, sys._xoptions, sys.path)"] },
+  { name: "-I", argv: ["PY", "-I", "state.py"] },
+  { name: "-E", argv: ["PY", "-E", "state.py"], environment: { PYTHONPATH: "/p" } },
+  { name: "-S", argv: ["PY", "-S", "state.py"] },
+  { name: "-OO", argv: ["PY", "-OO", "-c", "assert 0; print(__debug__)"] },
+  { name: "-x skips a line", argv: ["PY", "-x", "fails.py"] },
+  { name: "-X importtime", argv: ["PY", "-X", "importtime", "-c", "import json"] },
+  { name: "-X utf8", argv: ["PY", "-X", "utf8", "state.py"], environment: { LC_ALL: "C" } },
+  { name: "C locale", argv: ["PY", "state.py", "ü"], environment: { LC_ALL: "C" } },
+  { name: "POSIX locale without coercion", argv: ["PY", "state.py", "ü"], environment: { LC_ALL: "POSIX", PYTHONCOERCECLOCALE: "0", PYTHONUTF8: "0" } },
+  { name: "-v", argv: ["PY", "-v", "-c", "pass"] },
+  { name: "state", argv: ["PY", "state.py", "a"] },
+  { name: "state, many variables", argv: ["PY", "state.py"], environment: { PYTHONPATH: "/p:/q", PYTHONOPTIMIZE: "1", PYTHONWARNINGS: "error", PYTHONDONTWRITEBYTECODE: "1", PYTHONSAFEPATH: "1", PYTHONIOENCODING: "latin1", PYTHONUNBUFFERED: "1" } },
+  { name: "bad PYTHONHASHSEED", argv: ["PY", "-c", "pass"], environment: { PYTHONHASHSEED: "many" }, starts: 0 },
+  { name: "bad PYTHONHOME", argv: ["PY", "-c", "pass"], environment: { PYTHONHOME: "/nonexistent" }, starts: 0 },
+  { name: "bad PYTHONMALLOC", argv: ["PY", "-c", "pass"], environment: { PYTHONMALLOC: "x" }, starts: 0 },
+  { name: "venv", argv: ["VENV", "state.py"] },
+  { name: "venv by PATH", argv: bash('PATH=DIR/venv/bin:$PATH; exec python -c "import sys; print(sys.executable, sys.prefix, sys.path)"') },
+  { name: "venv by relative path", argv: bash('cd venv/bin && exec ./python -c "import sys; print(sys.executable, sys.prefix, sys.path)"') },
+  { name: "other argv[0]", argv: bash('exec -a renamed "$1" -c "import sys; print(sys.executable, sys.argv, sys.path)"') },
+  { name: "non-ASCII arguments", argv: ["PY", "-c", "import sys; print(ascii(sys.argv))", "ü", "日本", "🐍"] },
+  { name: "arguments that are not UTF-8", argv: bash(`exec "$1" -c "import sys; print(ascii(sys.argv))" $'\\xff\\xfe' "é"`) },
+  { name: "variables that are not UTF-8", argv: bash(`export BAD=$'\\xff'; exec "$1" -c "import os; print(sorted(os.environb.items()))"`), environment: { SHLVL: "0" } },
+  { name: "child Pythons", argv: ["PY", "-c", "import os, subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import os; print(list(os.environ.items()))'])\npid = os.fork()\nif pid == 0:\n  print('child'); sys.exit(4)\nprint(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"] },
+  { name: "child by posix_spawn with the C environment", argv: ["PY", "-c", "import os; os.system('env | sort | grep -v ^_=')"] },
+  { name: "console script", argv: ["DIR/console", "a"] },
+  { name: "bash wrapper", argv: ["DIR/wrapper", "PY", "script.py", "a"], starts: 2 },
+  { name: "shim", argv: ["DIR/shim", "-c", "import os, sys; print(sys.argv, sorted(os.environ))"] },
+  { name: "pipe between two", argv: bash('"$1" -c "print(1)" | "$1" -c "import sys; print(sys.stdin.read())"'), starts: 2 },
+  { name: "exec of itself", argv: ["PY", "-c", "import os, sys\nif len(sys.argv) == 1: os.execv(sys.executable, [sys.executable, '-c', 'import os; print(list(os.environ))', 'again'])"] },
+  { name: "deep recursion", argv: ["PY", "-c", "def f(n): return n and f(n - 1)\nprint(f(900))"] },
+  { name: "threads", argv: ["PY", "-c", "import threading\nt = threading.Thread(target=print, args=('t',)); t.start()"] },
+];

@@ -1,0 +1,26 @@
+/** The pinned basket venvs that fidelity tests and measurements use. */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { probePython } from "../../src/bench/python.ts";
+import { copyVenv, scratchFolder, scratchVenv } from "../../src/bench/scratch.ts";
+
+const requirements = new URL("../../bench/requirements.txt", import.meta.url);
+
+/**
+ * The shared venv with the basket for an interpreter, made at the first call
+ * (minutes) and kept in the cache folder. Do not change anything in it: take a copy.
+ * @returns the venv's folder
+ */
+export async function basketVenv(exe: string): Promise<string> {
+  return scratchVenv({ python: await probePython(exe, process.env), requirements: await readFile(requirements, "utf8"), folder: scratchFolder(process.env), env: process.env });
+}
+
+/** A copy of the basket's venv at `to`, with .pyc files of its own, to change at will. */
+export async function basketCopy(exe: string, to: string): Promise<string> {
+  return copyVenv(await basketVenv(exe), to, process.env);
+}
+
+/** site-packages of a venv of that minor version (`3.11`). */
+export function sitePackages(venv: string, minor: string): string {
+  return join(venv, "lib", `python${minor}`, "site-packages");
+}

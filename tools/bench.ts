@@ -1,0 +1,92 @@
+/**
+ * `npm run bench`: the basket, stock against archive (and the peer), as a table or JSON.
+ *
+ *   npm run bench -- --python python3.11 --rounds 21 --vs stock,code-data-share --cases imports,pass
+ *
+ * A run of all the imports with 21 rounds or more is also written to bench/RESULTS.md.
+ */
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { PycdsError } from "../src/base/errors.ts";
+import { benchBasket, checkout, peers, quotedRounds, renderMarkdown, renderText } from "../src/bench/index.ts";
+import type { BenchRun, Versus, Way } from "../src/bench/index.ts";
+
+const usage = `usage: npm run bench -- [--python EXE] [--rounds N] [--warmups N] [--vs stock,code-data-share]
+                        [--cases NAME,… | imports | commands | overhead | all]
+                        [--way installed|environment] [--dir FOLDER] [--results FILE] [--json]
+`;
+
+function list(text: string | undefined): string[] | undefined {
+  return text?.split(",").filter(Boolean);
+}
+
+function versus(names: readonly string[]): Versus[] {
+  return names.map((name) => {
+    const known = peers.find((peer) => peer === name);
+    if (known === undefined) throw new PycdsError("BENCH_USAGE", "cannot compare", `"${name}" is not known to --vs`, { next: `choose from ${peers.join(", ")}` });
+    return known;
+  });
+}
+
+function wayOf(text: string | undefined): Way {
+  if (text === undefined || text === "installed") return "installed";
+  if (text === "environment") return text;
+  throw new PycdsError("BENCH_USAGE", "cannot measure", `--way is "${text}"`, { next: "choose installed or environment" });
+}
+
+async function main(argv: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...argv],
+    options: {
+      python: { type: "string" },
+      rounds: { type: "string", default: String(quotedRounds) },
+      warmups: { type: "string", default: "2" },
+      vs: { type: "string", default: "stock" },
+      cases: { type: "string" },
+      way: { type: "string" },
+      dir: { type: "string" },
+      results: { type: "string" },
+      json: { type: "boolean", default: false },
+      help: { type: "boolean", default: false },
+    },
+  });
+  if (values.help) {
+    process.stdout.write(usage);
+    return;
+  }
+  const cases = list(values.cases);
+  const run = await benchBasket({
+    pycds: [process.execPath, join(checkout, "bin", "pycds")],
+    env: process.env,
+    vs: versus(list(values.vs) ?? []),
+    rounds: Number(values.rounds),
+    warmups: Number(values.warmups),
+    way: wayOf(values.way),
+    ...(values.python === undefined ? {} : { python: values.python }),
+    ...(cases === undefined ? {} : { cases }),
+    ...(values.dir === undefined ? {} : { folder: values.dir }),
+    progress: (text) => process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${text}` : ""),
+  });
+  if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
+  process.stdout.write(values.json ? `${JSON.stringify(run.report, null, 2)}\n` : renderText(run));
+  const results = values.results ?? (quotable(run) ? join(checkout, "bench", "RESULTS.md") : undefined);
+  if (results !== undefined) await writeFile(results, resultsFile(run, argv));
+}
+
+function quotable(run: BenchRun): boolean {
+  return run.rounds >= quotedRounds && run.measured.filter((one) => one.counted).length >= 7;
+}
+
+function resultsFile(run: BenchRun, argv: readonly string[]): string {
+  const shown = argv.map((word) => (word.includes("/") ? `python${run.report.python.replace(/\.\d+$/, "")}` : word));
+  return `# Measured\n\n${renderMarkdown(run, ["npm run bench --", ...shown].join(" "))}`;
+}
+
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  if (!(error instanceof PycdsError)) throw error;
+  process.stderr.write(`\npycds: error: ${error.line}\n`);
+  process.exitCode = error.exit;
+}
