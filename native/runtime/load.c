@@ -103,11 +103,11 @@ done:
     return result;
 }
 
-/* A spec whose code an archive could have served: neither builtin, frozen, extension nor namespace. */
+/* A spec whose code an archive could have served: an exact stock loader of Python code. */
 static int is_source_spec(PyObject *spec) {
     PyObject *loader = PyObject_GetAttr(spec, state.n_loader);
     if (!loader) PyErr_Clear();
-    int is = loader && loader != PY_NONE && py_type(loader) != &PyType_Type && py_type(loader) != state.extension_loader;
+    int is = loader && (py_type(loader) == state.source_loader || py_type(loader) == state.sourceless_loader);
     Py_DecRef(loader);
     return is;
 }

@@ -39,7 +39,7 @@ export function quickener(data: Pick<AbiData, "opcodes" | "superinstructions">):
       }
       const joined = previous === undefined ? undefined : pairs.get((previous << 8) | op);
       if (joined !== undefined) quick[at - unitSize] = joined;
-      previous = quick[at - unitSize] === joined ? joined : op;
+      previous = op;
     }
     return quick;
   };

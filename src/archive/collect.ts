@@ -30,6 +30,8 @@ export interface CollectOptions {
   readonly abi: Abi;
   readonly optimize: number;
   readonly trace: Trace | undefined;
+  /** Modules to archive behind the traced ones. */
+  readonly further?: readonly TraceModule[];
   /** Every module of the standard library and of site-packages. */
   readonly all: boolean;
   readonly sealed: boolean;
@@ -62,14 +64,16 @@ export async function collect(options: CollectOptions): Promise<Collected> {
   for (const path of [...interpreter.sysPath, ...(options.trace?.sysPath ?? [])]) addFolder(path);
 
   const wanted: Wanted[] = [];
-  for (const module of options.trace?.modules ?? []) {
+  const want = (module: TraceModule): void => {
     for (const path of module.path ?? []) addFolder(path);
     const item = tracedModule(module, interpreter.suffixes, excluded);
-    if (item === undefined) continue;
+    if (item === undefined) return;
     if (item.kind !== "extension") wanted.push({ name: module.module, kind: item.kind, file: item.file, tail: item.tail });
     addFolder(folderOf(item.file));
-  }
+  };
+  for (const module of options.trace?.modules ?? []) want(module);
   const tracedCount = wanted.length;
+  for (const module of options.further ?? []) want(module);
   if (options.all) {
     const starts = [interpreter.stdlib, ...(interpreter.dynload === null ? [] : [interpreter.dynload]), ...interpreter.sitePackages];
     const found: Wanted[] = [];

@@ -97,8 +97,13 @@ export function casesFor(programs: readonly Program[], venvs: ArmVenvs, tools: T
   return programs.map((program) => ({
     name: program.name,
     counted: program.counted,
-    prepare: async () => prepare(program, venvs, tools, join(work, program.name), way),
+    prepare: async () => prepare(program, venvs, tools, join(work, fileName(program.name)), way),
   }));
+}
+
+/** A case's name (which may be a whole command) as the name of a folder. */
+function fileName(name: string): string {
+  return name.replace(/[^\w.-]+/g, "-").slice(0, 80);
 }
 
 async function prepare(program: Program, venvs: ArmVenvs, tools: Toolchain, work: string, way: Way): Promise<Ready> {

@@ -20,7 +20,7 @@ const unwanted = ["PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "PYTHONPATH", "
 
 /** `env` without what would change how Python or an archive starts; `more` is added last. */
 export function cleanEnv(env: Env, more: Env = {}): NodeJS.ProcessEnv {
-  const kept = Object.entries(env).filter(([name]) =>  !name.startsWith("PYCDS"));
+  const kept = Object.entries(env).filter(([name]) => !unwanted.includes(name) && !name.startsWith("PYCDS"));
   const all = Object.fromEntries([...kept, ...Object.entries(more)]);
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
 }

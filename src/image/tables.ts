@@ -10,6 +10,9 @@ import type { TableName } from "./sections.ts";
 
 type Report = (why: string) => void;
 
+/** No type that is checked comes near it. */
+const largestBasicsize = 4096;
+
 class TableChecks {
   private readonly image: ImageReader;
   private readonly faults: Faults;
@@ -57,8 +60,11 @@ class TableChecks {
     const [abi] = this.image.abi;
     if (abi === undefined) return;
     if (abi.reserved !== 0) this.row("abi", 0, "reserved")("it is not 0");
-    if (abi.small_int_min > abi.small_int_max) this.row("abi", 0, "small_int_min")(`small ints ${abi.small_int_min} to ${abi.small_int_max} are no range`);
+    // What any CPython has (facts/cpython.md §1, §3): -5 … 256, or 1024 from 3.15 on; sizes with room to grow.
+    if (abi.small_int_min !== -5) this.row("abi", 0, "small_int_min")(`${abi.small_int_min} cannot be the first small int`);
+    if (abi.small_int_max < 256 || abi.small_int_max > 1024) this.row("abi", 0, "small_int_max")(`${abi.small_int_max} cannot be the last small int`);
     if (abi.type_offset === 0 || abi.type_offset % 8 !== 0 || abi.type_offset > 64) this.row("abi", 0, "type_offset")(`${abi.type_offset} cannot be the offset of ob_type`);
+    if (abi.code_basicsize < abi.type_offset + 8 || abi.code_basicsize > largestBasicsize) this.row("abi", 0, "code_basicsize")(`${abi.code_basicsize} cannot be the size of a code object`);
     if (abi.gc_header_size % 8 !== 0 || abi.gc_header_size > 64) this.row("abi", 0, "gc_header_size")(`${abi.gc_header_size} bytes cannot be a GC header`);
   }
 
@@ -68,6 +74,8 @@ class TableChecks {
       const ofType = check.what === selfCheckWhat.basicsize;
       if (check.what > selfCheckWhat.basicsize) this.row("selfChecks", index, "what")(`${check.what} does not exist`);
       else if (check.subject !== (ofType ? selfCheckSubject.type : selfCheckSubject.code)) this.row("selfChecks", index, "subject")(`${check.subject} does not go with what ${check.what}`);
+      const end = ofType ? check.offset : check.offset + (check.what === selfCheckWhat.i32 ? 4 : 8);
+      if (end > (ofType ? largestBasicsize : (this.image.abi[0]?.code_basicsize ?? 0))) this.row("selfChecks", index, "offset")(`${check.offset} is outside of the object`);
     });
   }
 
@@ -141,10 +149,21 @@ class TableChecks {
     if ((entry.stamp_kind === stampKind.none) !== (entry.unit === none)) bad("stamp_kind", entry.unit === none ? "a stamp without code" : "code without a stamp");
     if (entry.stamp_kind === stampKind.pyc) this.text(entry.stamp_file, this.row("entries", index, "stamp_file"));
     else if (entry.stamp_file !== none) bad("stamp_file", `${entry.stamp_file} does not go with stamp kind ${entry.stamp_kind}`);
+    this.stamp(entry, bad);
     if (entry.unit === none) return;
     if (entry.unit >= units.length) bad("unit", `unit ${entry.unit} does not exist`);
     if (entry.kind !== entryKind.source && entry.kind !== entryKind.sourceless) bad("unit", `kind ${entry.kind} has no code`);
     if (entry.reason !== none) bad("reason", "it has code and a reason for having none");
+  }
+
+  /** Fields that a stamp kind does not use are 0, those that it compares mod 2^32 are below that. */
+  private stamp(entry: RecordOf<"Entry">, bad: (field: "stamp_mtime" | "stamp_size" | "stamp_digest", why: string) => void): void {
+    const kind = entry.stamp_kind;
+    const word = 0xffffffffn;
+    if (kind !== stampKind.digest && entry.stamp_digest !== 0n) bad("stamp_digest", `stamp kind ${kind} has none`);
+    if ((kind === stampKind.none || kind === stampKind.digest) && entry.stamp_mtime !== 0n) bad("stamp_mtime", `stamp kind ${kind} has none`);
+    if (kind === stampKind.source && (entry.stamp_mtime < 0n || entry.stamp_mtime > word)) bad("stamp_mtime", `${entry.stamp_mtime} is not a number of seconds mod 2^32`);
+    if (kind === stampKind.none ? entry.stamp_size !== 0n : kind === stampKind.source && entry.stamp_size > word) bad("stamp_size", `${entry.stamp_size} does not go with stamp kind ${kind}`);
   }
 
   private hashTable(name: "folderHash" | "entryHash", count: number, hashOf: (index: number) => bigint | undefined): void {

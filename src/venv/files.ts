@@ -2,7 +2,8 @@
  * Changes to files that survive an interruption: under a temporary name first,
  * flushed to disk, then renamed. Whoever looks sees the old file or the new one.
  */
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import { closeSync, fsyncSync, lstatSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, writeSync } from "node:fs";
+import type { Stats } from "node:fs";
 import { dirname, join } from "node:path";
 import { PycdsError } from "../base/errors.ts";
 import { temporaryPrefix } from "./layout.ts";
@@ -51,6 +52,25 @@ export function placeFolder(folder: string, files: ReadonlyMap<string, Uint8Arra
     throw error;
   }
   flushFolder(dirname(folder));
+}
+
+/** What is at a path, links not followed; undefined also when a part of the path is no folder. */
+export function entryAt(path: string): Stats | undefined {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOTDIR") return undefined;
+    throw error;
+  }
+}
+
+/** The names in a folder; none if it is not there or no folder. */
+export function listFolder(folder: string): string[] {
+  try {
+    return readdirSync(folder).sort();
+  } catch {
+    return [];
+  }
 }
 
 /** Makes renames and removals in a folder durable. */

@@ -7,14 +7,15 @@
  * as before. Install or uninstall after an interruption knows from the manifest what
  * is ours, and clears temporary names.
  */
-import { accessSync, constants, lstatSync, readFileSync, readdirSync, rmSync, statSync } from "node:fs";
+import { accessSync, constants, readFileSync, readdirSync, rmSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { hex, sha256 } from "../base/digest.ts";
 import { PycdsError } from "../base/errors.ts";
 import { magic } from "../image/schema.ts";
-import { fileError, flushFolder, placeFolder, replaceFile } from "./files.ts";
-import { archiveFile, dataFolder, listFolder, manifestFile, packageFolder, pthFile, pthText, readRecord, runtimeFile } from "./layout.ts";
-import type { InstallRecord, InstalledFile, Manifest } from "./layout.ts";
+import { entryAt, fileError, flushFolder, listFolder, placeFolder, replaceFile } from "./files.ts";
+import { archiveFile, dataFolder, manifestFile, packageFolder, pthFile, pthText, runtimeFile } from "./layout.ts";
+import { readRecord } from "./manifest.ts";
+import type { InstallRecord, InstalledFile, Manifest } from "./manifest.ts";
 import { removeOurs, uninstall } from "./uninstall.ts";
 
 export interface InstallRequest {
@@ -48,7 +49,7 @@ export function install(request: InstallRequest): InstallResult {
   refuseForeign(site, record, contents.keys());
   const replaced = record.state !== "none";
   try {
-    for (const name of record.leftovers) rmSync(join(site, name), { recursive: true, force: true });
+    for (const name of []) rmSync(join(site, name), { recursive: true, force: true });
     write(site, contents, files, record);
   } catch (error) {
     if (!replaced) tidy(site);
@@ -63,7 +64,7 @@ function write(site: string, contents: ReadonlyMap<string, Uint8Array>, files: r
   const inPackage = new Map([...contents].filter(([path]) => path.startsWith(`${packageFolder}/`)));
   const previous = [...record.files, ...record.alsoOurs.map((path) => ({ path, size: 0, sha256: "0".repeat(64) }))];
   const started = manifest({ complete: false, files, previous });
-  if (!exists(join(site, packageFolder))) {
+  if (entryAt(join(site, packageFolder)) === undefined) {
     placeFolder(join(site, packageFolder), new Map([[basename(manifestFile), started], ...[...inPackage].map(([path, bytes]) => [basename(path), bytes] as const)]));
   } else {
     replaceFile(join(site, manifestFile), started);
@@ -71,12 +72,12 @@ function write(site: string, contents: ReadonlyMap<string, Uint8Array>, files: r
   }
   for (const [path, bytes] of contents) {
     if (inPackage.has(path) || path === pthFile) continue;
-    if (path === archiveFile && !exists(join(site, dataFolder))) placeFolder(join(site, dataFolder), new Map([[basename(path), bytes]]));
+    if (path === archiveFile && entryAt(join(site, dataFolder)) === undefined) placeFolder(join(site, dataFolder), new Map([[basename(path), bytes]]));
     else replaceFile(join(site, path), bytes);
   }
   const stale = previous.map((file) => file.path).filter((path) => !contents.has(path));
   // also compiled files: of a source whose size and second of writing are the same they would pass for valid
-  removeOurs(site, stale, { compiled: true });
+  removeOurs(site, stale, { ours: new Set([...contents.keys(), ...stale]) });
   replaceFile(join(site, pthFile), contents.get(pthFile) ?? new Uint8Array());
   replaceFile(join(site, manifestFile), manifest({ complete: true, files, previous: [] }));
   flushFolder(site);
@@ -166,7 +167,7 @@ function refuseForeign(site: string, record: InstallRecord, paths: Iterable<stri
   }
   for (const path of paths) {
     const file = join(site, path);
-    const stats = lstatSync(file, { throwIfNoEntry: false });
+    const stats = entryAt(file);
     if (stats === undefined) continue;
     if (!ours.has(path) && ![...foreign].some((name) => path.startsWith(`${name}/`))) foreign.add(path);
     else if (stats.isDirectory()) foreign.add(path);
@@ -174,8 +175,4 @@ function refuseForeign(site: string, record: InstallRecord, paths: Iterable<stri
   if (foreign.size === 0) return;
   const list = [...foreign].sort().join(", ");
   throw new PycdsError("SITE_FOREIGN_FILE", what, `it holds ${list}, not written by PyCDS`, { file: site, next: "move that away, or choose another venv" });
-}
-
-function exists(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }

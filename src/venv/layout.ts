@@ -9,10 +9,6 @@
  *
  * and, while it is being changed, names that begin with {@link temporaryPrefix}.
  */
-import { lstatSync, readFileSync, readdirSync } from "node:fs";
-import { join } from "node:path";
-import { z } from "zod";
-import { magic } from "../image/schema.ts";
 
 export const pthFile = "pycds.pth";
 export const runtimeFile = "_pycds.so";
@@ -28,98 +24,7 @@ export const temporaryPrefix = ".pycds-tmp-";
  * site.py (addpackage) executes a line that begins with `import ` and prints a
  * traceback at every start when it fails, so a runtime that is missing or cannot be
  * loaded must be caught here; an import statement alone cannot do that in one line.
- * `sys` is built in and always loaded.
+ * `sys` is built in and always loaded. (Reading any .pth at all makes site.py of
+ * CPython 3.13 import encodings.utf_8_sig; nothing in the file can change that.)
  */
 export const pthText = 'import sys; exec("try:\\n import _pycds\\nexcept Exception:\\n pass")\n';
-
-/** Paths that a manifest may name; anything else is not ours to remove. */
-const installedPath = z.union([
-  z.enum([pthFile, runtimeFile, archiveFile]),
-  z.string().regex(/^pycds\/[A-Za-z_][A-Za-z0-9_]*\.[a-z]+$/).refine((path) => path !== manifestFile),
-]);
-
-const installedFile = z.object({ path: installedPath, size: z.number().int().min(0), sha256: z.string().regex(/^[0-9a-f]{64}$/) });
-
-const manifestSchema = z.object({
-  pycds: z.literal("install"),
-  version: z.literal(1),
-  /** False from before the first file is written until after the last. */
-  complete: z.boolean(),
-  files: z.array(installedFile),
-  /** While an older installation is being replaced: its files. */
-  previous: z.array(installedFile),
-});
-
-export type InstalledFile = z.infer<typeof installedFile>;
-export type Manifest = z.infer<typeof manifestSchema>;
-
-/** What is known about an installation before it is looked at file by file. */
-export interface InstallRecord {
-  /** `orphaned`: no manifest, but files that can only be ours. */
-  readonly state: "none" | "complete" | "partial" | "damaged" | "orphaned";
-  readonly files: readonly InstalledFile[];
-  /** Files that are ours, though with unknown contents: those of an older version, or without a readable manifest. */
-  readonly alsoOurs: readonly string[];
-  /** Names with {@link temporaryPrefix}, relative to site-packages. */
-  readonly leftovers: readonly string[];
-}
-
-/** Reads the manifest, or recognises our files where it is missing or damaged. */
-export function readRecord(site: string): InstallRecord {
-  const leftovers = findLeftovers(site);
-  let text: string;
-  try {
-    text = readFileSync(join(site, manifestFile), "utf8");
-  } catch {
-    const orphans = findOrphans(site);
-    return { state: orphans.length === 0 ? "none" : "orphaned", files: [], alsoOurs: orphans, leftovers };
-  }
-  const manifest = parseManifest(text);
-  if (manifest !== undefined) {
-    const { complete, files, previous } = manifest;
-    return { state: complete ? "complete" : "partial", files, alsoOurs: previous.map((file) => file.path), leftovers };
-  }
-  return { state: "damaged", files: [], alsoOurs: [...new Set([...findOrphans(site), `${packageFolder}/__init__.py`, `${packageFolder}/py.typed`])], leftovers };
-}
-
-function parseManifest(text: string): Manifest | undefined {
-  try {
-    return manifestSchema.safeParse(JSON.parse(text)).data;
-  } catch {
-    return undefined;
-  }
-}
-
-/** Files that show by their contents that we wrote them. */
-function findOrphans(site: string): string[] {
-  const tests: readonly (readonly [string, (bytes: Buffer) => boolean])[] = [
-    [pthFile, (bytes) => bytes.equals(Buffer.from(pthText))],
-    [runtimeFile, (bytes) => bytes.includes("pycds_start")],
-    [archiveFile, (bytes) => bytes.subarray(0, magic.byteLength).equals(magic)],
-    [`${packageFolder}/__init__.py`, (bytes) => bytes.includes('sys.modules.get("_pycds")')],
-  ];
-  const found = tests
-    .filter(([path, test]) => {
-      const file = join(site, path);
-      return lstatSync(file, { throwIfNoEntry: false })?.isFile() === true && test(readFileSync(file));
-    })
-    .map(([path]) => path);
-  return found.includes(`${packageFolder}/__init__.py`) ? [...found, `${packageFolder}/py.typed`] : found;
-}
-
-function findLeftovers(site: string): string[] {
-  return ["", packageFolder, dataFolder].flatMap((folder) =>
-    listFolder(join(site, folder))
-      .filter((name) => name.startsWith(temporaryPrefix))
-      .map((name) => join(folder, name)),
-  );
-}
-
-/** The names in a folder; none if it is not there or no folder. */
-export function listFolder(folder: string): string[] {
-  try {
-    return readdirSync(folder).sort();
-  } catch {
-    return [];
-  }
-}

@@ -1,10 +1,12 @@
 /** What is installed in a site-packages folder, and whether it is as install wrote it. */
-import { lstatSync, readFileSync, statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { hex, sha256 } from "../base/digest.ts";
 import { PycdsError } from "../base/errors.ts";
-import { archiveFile, readRecord } from "./layout.ts";
-import type { InstalledFile } from "./layout.ts";
+import { entryAt } from "./files.ts";
+import { archiveFile } from "./layout.ts";
+import { readRecord } from "./manifest.ts";
+import type { InstalledFile } from "./manifest.ts";
 
 export interface FileStatus extends InstalledFile {
   readonly state: "intact" | "changed" | "missing";
@@ -52,7 +54,7 @@ export function status(site: string): InstallStatus {
 
 function compare(site: string, file: InstalledFile): FileStatus["state"] {
   const path = join(site, file.path);
-  const stats = lstatSync(path, { throwIfNoEntry: false });
+  const stats = entryAt(path);
   if (stats === undefined) return "missing";
   if (!stats.isFile() || stats.size !== file.size) return "changed";
   return hex(sha256(readFileSync(path))) === file.sha256 ? "intact" : "changed";

@@ -3,12 +3,13 @@
  * the folder has the names and contents that it had before. pycds.pth goes first, the
  * manifest last: an interrupted uninstall is finished by the next one.
  */
-import { lstatSync, readFileSync, renameSync, rmSync, rmdirSync, statSync } from "node:fs";
+import { readFileSync, renameSync, rmSync, rmdirSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { hex, sha256 } from "../base/digest.ts";
 import { PycdsError } from "../base/errors.ts";
-import { fileError, flushFolder, temporaryName } from "./files.ts";
-import { dataFolder, listFolder, manifestFile, packageFolder, pthFile, readRecord, temporaryPrefix } from "./layout.ts";
+import { entryAt, fileError, flushFolder, listFolder, temporaryName } from "./files.ts";
+import { dataFolder, manifestFile, packageFolder, pthFile, temporaryPrefix } from "./layout.ts";
+import { readRecord } from "./manifest.ts";
 
 export interface UninstallResult {
   readonly site: string;
@@ -34,9 +35,8 @@ export function uninstall(site: string): UninstallResult {
     const known = new Map(record.state === "complete" ? record.files.map((file) => [file.path, file.sha256] as const) : []);
     const paths = [...new Set([...record.files.map((file) => file.path), ...record.alsoOurs])];
     paths.sort((a, b) => Number(b === pthFile) - Number(a === pthFile)); // what activates goes first
-    const { removed, changed } = removeOurs(site, paths, { compiled: true, known });
+    const { removed, changed } = removeOurs(site, paths, { ours: new Set(paths), known });
     removePackage(site);
-    removeIfEmpty(join(site, dataFolder));
     flushFolder(site);
     return { site, wasInstalled: record.state !== "none", removed, changed, kept: strangers(site) };
   } catch (error) {
@@ -45,24 +45,25 @@ export function uninstall(site: string): UninstallResult {
 }
 
 interface Removal {
-  /** Also what Python compiled from our package. */
-  readonly compiled: boolean;
+  /** Every path that is ours, also those that stay. */
+  readonly ours: ReadonlySet<string>;
   /** Digests of contents, for telling what was changed. */
   readonly known?: ReadonlyMap<string, string>;
 }
 
 /**
- * Removes files of ours. One whose contents changed goes too, since its name is ours,
+ * Removes files of ours, what Python compiled from our package, and the data folder
+ * once it is empty. One whose contents changed goes too, since its name is ours,
  * unless something else has moved into its folder as well: another distribution of the
  * same name may have overwritten it, and then it is theirs.
  */
-export function removeOurs(site: string, paths: readonly string[], { compiled, known }: Removal): { removed: string[]; changed: string[] } {
+export function removeOurs(site: string, paths: readonly string[], { ours, known }: Removal): { removed: string[]; changed: string[] } {
   const removed: string[] = [];
   const changed: string[] = [];
-  const shared = new Set([packageFolder, dataFolder].filter((folder) => hasStrangers(site, folder, paths)));
+  const shared = new Set([packageFolder, dataFolder].filter((folder) => hasStrangers(site, folder, ours)));
   for (const path of paths) {
     const file = join(site, path);
-    const stats = lstatSync(file, { throwIfNoEntry: false });
+    const stats = entryAt(file);
     if (stats === undefined || stats.isDirectory()) continue;
     const digest = known?.get(path);
     const differs = digest !== undefined && (!stats.isFile() || hex(sha256(readFileSync(file))) !== digest);
@@ -71,14 +72,15 @@ export function removeOurs(site: string, paths: readonly string[], { compiled, k
     removed.push(path);
     if (differs) changed.push(path);
   }
-  if (compiled && !shared.has(packageFolder)) removeCompiled(join(site, packageFolder, "__pycache__"));
+  if (!shared.has(packageFolder)) removeCompiled(join(site, packageFolder, "__pycache__"));
+  removeIfEmpty(join(site, dataFolder));
   return { removed, changed };
 }
 
-function hasStrangers(site: string, folder: string, ours: readonly string[]): boolean {
+function hasStrangers(site: string, folder: string, ours: ReadonlySet<string>): boolean {
   return listFolder(join(site, folder)).some((name) => {
     const path = `${folder}/${name}`;
-    return !ours.includes(path) && path !== manifestFile && name !== "__pycache__" && !name.startsWith(temporaryPrefix);
+    return !ours.has(path) && path !== manifestFile && name !== "__pycache__" && !name.startsWith(temporaryPrefix);
   });
 }
 
@@ -106,7 +108,7 @@ function removePackage(site: string): void {
 }
 
 function removeIfEmpty(folder: string): void {
-  const stats = lstatSync(folder, { throwIfNoEntry: false });
+  const stats = entryAt(folder);
   if (stats?.isDirectory() === true && listFolder(folder).length === 0) rmdirSync(folder);
 }
 

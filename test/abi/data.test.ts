@@ -45,7 +45,7 @@ describe("files", () => {
   });
   test("the canonical text does not depend on the order of members", () => {
     const data = copy();
-    const reversed = Object.fromEntries(Object.entries(data).reverse()) as AbiData;
+    const reversed = Object.fromEntries(Object.entries(data).toReversed()) as AbiData;
     expect(JSON.stringify(reversed)).not.toBe(JSON.stringify(data));
     expect(canonicalJson(reversed)).toBe(canonicalJson(data));
     expect(fileJson(reversed)).toBe(fileJson(data));

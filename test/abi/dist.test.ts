@@ -1,6 +1,6 @@
-/** The data reaches the compiled output, and loads there under plain Node. */
+/** The data reaches the compiled output, loads there under plain Node, and is checked when it is loaded. */
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, symlinkSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { expect, test } from "vitest";
@@ -24,5 +24,14 @@ test("compiled by tsc, the ABI room runs under node", { timeout: 120_000 }, () =
     const run = spawnSync(process.execPath, ["--input-type=module", "-e", program], { cwd: join(folder, "elsewhere"), encoding: "utf8" });
     expect(run.stderr).toBe("");
     expect(run.stdout.trim()).toBe(knownAbis().join(" "));
+
+    // loadAbi checks all data: a field that the policy does not know in one file stops every id.
+    const file = join(folder, "dist/abi/data/cpython-3.11-linux-x86_64-release.json");
+    writeFileSync(file, readFileSync(file, "utf8").replace(/"co_warmup"/, '"co_heat"'));
+    const other = `const { loadAbi } = await import(${JSON.stringify(load)}); try { loadAbi("cpython-3.13-linux-x86_64-release") } catch (error) { console.log(error.code, error.why) }`;
+    const refused = spawnSync(process.execPath, ["--input-type=module", "-e", other], { cwd: join(folder, "elsewhere"), encoding: "utf8" });
+    expect(refused.stdout).toBe(
+      "ABI_POLICY cpython-3.11-linux-x86_64-release: PyCodeObject.co_heat has no role; policy: PyCodeObject.co_warmup has a role but exists in no version\n",
+    );
   });
 });

@@ -49,11 +49,27 @@ test("compare names each difference, and only those outside `probed`", () => {
   ]);
 });
 
+test("compare sees what only the interpreter has", () => {
+  const data = dataOf("cpython-3.12-linux-x86_64-release");
+  const older = structuredClone(data);
+  delete older.opcodes["RETURN_CONST"];
+  expect(compare(older, data)).toEqual(['opcodes.RETURN_CONST is absent in the data, {"number":121,"caches":0,"initial":0} in the interpreter']);
+});
+
 test("a line that the probe does not print is refused", () => {
   expect(() => parseProbe("size PyObject 16\nfeild PyObject ob_type 8 8 pointer\n")).toThrow("feild");
 });
 
 const first = subjects[0];
+test.skipIf(first === undefined)("headers of another build than the interpreter are refused", { timeout: 60_000 }, () => {
+  if (first === undefined) return;
+  inScratch((folder) => {
+    const exe = join(folder, "python");
+    writeFileSync(exe, `#!/bin/sh\n'${first.python.exe}' "$@" | sed 's/"hexversion": [0-9]*/"hexversion": 50990576/'\n`, { mode: 0o755 });
+    expect(() => gather(exe, { env: process.env })).toThrow(expect.objectContaining({ code: "PROBE_HEADERS" }));
+  });
+});
+
 test.skipIf(first === undefined)("--check: exit 0 when the data agrees, 1 when not, 2 for no interpreter", { timeout: 120_000 }, () => {
   if (first === undefined) return;
   inScratch((folder) => {

@@ -8,7 +8,7 @@ import { chooseCases, readBasket } from "../../src/bench/basket.ts";
 import { benchCommand, resolveCommand } from "../../src/bench/command.ts";
 import { checkPeer } from "../../src/bench/peer.ts";
 import { findPython, probePython } from "../../src/bench/python.ts";
-import { copyVenv, scratchFolder, scratchVenv } from "../../src/bench/scratch.ts";
+import { compileAll, copyVenv, scratchFolder, scratchVenv } from "../../src/bench/scratch.ts";
 import { pythons } from "../support/pythons.ts";
 
 const root = mkdtempSync(join(tmpdir(), "pycds-prepare-"));
@@ -84,6 +84,7 @@ describe.skipIf(supported.length === 0)("scratch venvs (CPython 3.11, 3.12 or 3.
 
     const site = join("lib", `python${python.minor}`, "site-packages");
     writeFileSync(join(venv, site, "one.py"), "def f(): pass\n");
+    await compileAll(venv, process.env);
     const copy = await copyVenv(venv, join(root, "copy"), process.env);
     const cached = readdirSync(join(copy, site, "__pycache__")).find((name) => name.startsWith("one."));
     expect(readFileSync(join(copy, site, "__pycache__", cached ?? "")).includes(join(copy, site, "one.py"))).toBe(true);
@@ -104,7 +105,7 @@ describe.skipIf(supported.length === 0)("a command (CPython 3.11, 3.12 or 3.13)"
     cwd: root,
     folder: root,
     command: [exe, "-c", "import json"],
-    name: "json",
+    name: "python -c 'import json' > /dev/null",
   };
   const calls = (): string[][] => readFileSync(log, "utf8").trim().split("\n").map((line) => JSON.parse(line) as string[]);
   beforeEach(() => {
@@ -116,7 +117,8 @@ describe.skipIf(supported.length === 0)("a command (CPython 3.11, 3.12 or 3.13)"
     expect(calls().map(([command]) => command)).toEqual(["trace", "build", "install", "uninstall"]);
     expect(calls()[2]).toContain("-a");
     expect(run.measured[0]?.served).toEqual({ hit: 3, miss: 2, stale: 0 });
-    expect(run.report).toMatchObject({ cases: [{ name: "json" }] });
+    expect(run.report).toMatchObject({ cases: [{ name: options.name }] });
+    expect(calls()[1]?.at(-1)).toMatch(/\/work\/[\w.-]+\/program\.pycds$/);
     expect(readdirSync(root).filter((name) => name.startsWith("pycds-command-"))).toEqual([]);
   });
 

@@ -1,6 +1,6 @@
 """Live oracle for laid-out units.
 
-  live.py compile OUT            compiles a sample of the standard library and some odd code into OUT/*.pyc
+  live.py compile OUT [all]      compiles a sample of the standard library (or all of it) and some odd code into OUT/*.pyc
   live.py check DIR/manifest.json   maps the units that live.test.ts wrote, relocates them as the runtime
                                  does, and compares every object with what marshal.loads makes of the .pyc
 
@@ -81,18 +81,31 @@ def write_pyc(path, code):
         out.write(importlib.util.MAGIC_NUMBER + struct.pack("<III", 0, 0, 0) + marshal.dumps(code))
 
 
-def compile_sample(out):
+def compile_sample(out, everything):
     stdlib = os.path.dirname(os.__file__)
+    if everything:
+        found = [os.path.join(folder, f) for folder, _, files in os.walk(stdlib) for f in files if f.endswith(".py") and "site-packages" not in folder]
+        names = [os.path.relpath(f, stdlib)[:-3] for f in sorted(found)]
+        return compile_modules(out, stdlib, names) + odd_modules(out)
     tops = sorted(n[:-3] for n in os.listdir(stdlib) if n.endswith(".py"))
     wanted = NAMED + [n for n in tops[::3] if n not in NAMED] + ["asyncio/base_events", "importlib/_bootstrap", "email/message", "html/entities"]
+    return compile_modules(out, stdlib, wanted) + odd_modules(out)
+
+
+def compile_modules(out, stdlib, wanted):
     names = []
     for name in wanted:
         source = os.path.join(stdlib, name + ".py")
-        if not os.path.exists(source):
-            continue
         flat = name.replace("/", ".")
-        py_compile.compile(source, os.path.join(out, flat + ".pyc"), doraise=True)
-        names.append(flat)
+        try:
+            py_compile.compile(source, os.path.join(out, flat + ".pyc"), doraise=True)
+            names.append(flat)
+        except (OSError, py_compile.PyCompileError, ValueError):
+            pass  # not in this version, or one of lib2to3's and test's bad files
+    return names
+
+
+def odd_modules(out):
     write_pyc(os.path.join(out, "odd_code.pyc"), compile(ODD_SOURCE, "<odd>", "exec"))
     base = compile("def f(a, b):\n  return a\n", "<odd constants>", "exec")
     foreign = compile("pass", "<another file>", "exec").replace(co_name="\xe9\u20ac", co_names=("\xe9", "", "z", "\U00010330x"))
@@ -103,7 +116,7 @@ def compile_sample(out):
     for _ in range(1500):
         deep = (deep,)
     write_pyc(os.path.join(out, "odd_deep.pyc"), base.replace(co_consts=base.co_consts + (deep,)))
-    return names + ["odd_code", "odd_constants", "odd_deep"]
+    return ["odd_code", "odd_constants", "odd_deep"]
 
 
 # ---- map and relocate, as the runtime does ---------------------------------
@@ -487,4 +500,4 @@ def check(path):
 
 if __name__ == "__main__":
     sys.setrecursionlimit(5000)
-    print(json.dumps(compile_sample(sys.argv[2]) if sys.argv[1] == "compile" else check(sys.argv[2])))
+    print(json.dumps(compile_sample(sys.argv[2], sys.argv[3:] == ["all"]) if sys.argv[1] == "compile" else check(sys.argv[2])))

@@ -21,6 +21,8 @@ import { pythonEnvironment, pythons } from "../support/pythons.ts";
 import { abis, graphOf } from "./support.ts";
 
 const script = fileURLToPath(new URL("live.py", import.meta.url));
+/** PYCDS_TEST_ALL=1 takes all of the standard library, tests too (minutes). */
+const everything = process.env["PYCDS_TEST_ALL"] === undefined ? [] : ["all"];
 const report = z.object({
   python: z.string(), modules: z.number(), objects: z.number(), words: z.number(), codes: z.number(), executed: z.number(),
   mismatches: z.number(), faults: z.array(z.string()),
@@ -62,11 +64,11 @@ function layOutAll(abi: Abi, modules: readonly string[], folder: string): string
 describe.each(abis)("$id", (abi) => {
   const version = `3.${abi.version.minor}`;
   const found = pythons().filter((python) => python.version === version);
-  it.skipIf(found.length === 0)(`is what CPython ${version} makes of the same .pyc files`, { timeout: 300_000 }, () => {
+  it.skipIf(found.length === 0)(`is what CPython ${version} makes of the same .pyc files`, { timeout: 900_000 }, () => {
     for (const { exe } of found) {
       const folder = mkdtempSync(join(tmpdir(), "pycds-live-"));
       try {
-        const modules = z.array(z.string()).parse(live(exe, "compile", folder));
+        const modules = z.array(z.string()).parse(live(exe, "compile", folder, ...everything));
         const result = report.parse(live(exe, "check", layOutAll(abi, modules, folder)));
         console.info(`${exe} (${result.python}): ${result.modules} modules, ${result.objects} objects, ${result.words} words, `
           + `${result.codes} code objects by attribute, ${result.executed} executed, ${result.mismatches} mismatches`);

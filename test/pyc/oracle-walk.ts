@@ -18,14 +18,14 @@ export class Walk {
   private readonly byNumber = new Map<string, PyValue>();
   private readonly numbered = new Map<PyValue, string>();
   private readonly tokens: readonly string[];
-  private readonly minor: number;
   /** Index of the next token. */
   at: number;
+  /** Code objects around the value. */
+  private codes = 0;
 
-  constructor(tokens: readonly string[], at: number, minor: number) {
+  constructor(tokens: readonly string[], at: number) {
     this.tokens = tokens;
     this.at = at;
-    this.minor = minor;
   }
 
   /** @throws Error that says what differs */
@@ -46,14 +46,21 @@ export class Walk {
       this.numbered.set(value, number);
       if (value.kind === "str" && value.interned) this.fail("CPython has a str that is not interned", value);
     }
-    if (content.startsWith("!")) content = content.slice(1);
+    if (content.startsWith("!")) {
+      content = content.slice(1);
+      // Inside a code object the constructor interns names and constants whatever the stream says.
+      if (this.codes === 0 && value.kind === "str" && !value.interned && value.length > 1) this.fail("CPython has an interned str", value);
+    }
     const wanted = spell(value);
     if (content !== wanted) {
       const sizes = /^([<{]) (\d+)$/.exec(content);
       if (sizes !== null && wanted.startsWith(sizes[1] ?? "") && Number(sizes[2]) < Number(wanted.slice(2))) throw new Merged();
       this.fail(`CPython has ${content.slice(0, 200)}`, value);
     }
-    for (const part of parts(value, this.minor)) this.value(part);
+    const inside = value.kind === "code" ? 1 : 0;
+    this.codes += inside;
+    for (const part of parts(value)) this.value(part);
+    this.codes -= inside;
   }
 
   private fail(why: string, value: PyValue): never {
@@ -105,7 +112,7 @@ function spell(value: PyValue): string {
 }
 
 /** What is described behind a value's own token, in oracle.py's order. */
-function parts(value: PyValue, minor: number): readonly PyValue[] {
+function parts(value: PyValue): readonly PyValue[] {
   switch (value.kind) {
     case "tuple":
     case "list":
@@ -113,7 +120,7 @@ function parts(value: PyValue, minor: number): readonly PyValue[] {
     case "set":
     case "frozenset":
       return value.items
-        .map((item) => [content(item, minor), item] as const)
+        .map((item) => [content(item), item] as const)
         .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
         .map(([, item]) => item);
     case "dict":
@@ -137,8 +144,8 @@ function codeParts(code: CodeValue): readonly PyValue[] {
 }
 
 /** oracle.py's content(): all tokens without marks. */
-function content(value: PyValue, minor: number): string {
-  return [spell(value), ...parts(value, minor).map((part) => content(part, minor))].join("\n");
+function content(value: PyValue): string {
+  return [spell(value), ...parts(value).map(content)].join("\n");
 }
 
 function bits(value: bigint): string {

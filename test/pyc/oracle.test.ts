@@ -28,7 +28,7 @@ function compare(streams: Uint8Array, tokens: readonly string[], minor: number):
     index++;
     const first = index;
     while (index < tokens.length && !(tokens[index] ?? "").startsWith("= ")) index++;
-    const fault = judge(stream, verdict === "read" ? new Walk(tokens, first, minor) : undefined, index, minor);
+    const fault = judge(stream, verdict === "read" ? new Walk(tokens, first) : undefined, index, minor);
     const key = `${group} ${verdict}`;
     counts.set(key, (counts.get(key) ?? 0) + 1);
     if (fault !== undefined) faults.push(`${group} ${Buffer.from(stream.subarray(0, 40)).toString("hex")} (${verdict} ${reason}): ${fault}`);

@@ -4,8 +4,10 @@ import type { PyValue } from "../../src/pyc/value.ts";
 /** Fields that 3.9/3.10 streams do not have: empty, and without identity. */
 const standIns: ReadonlySet<string> = new Set(["localsplusnames", "localspluskinds", "qualname", "exceptiontable"]);
 
-function isEmpty(value: PyValue): boolean {
-  return ("items" in value && value.items.length === 0) || ("data" in value && value.data.length === 0);
+function isEmpty(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  const contents: unknown = "items" in value ? value.items : "data" in value ? value.data : undefined;
+  return (Array.isArray(contents) || contents instanceof Uint8Array) && contents.length === 0;
 }
 
 /** The first difference as a path, or undefined if `a` and `b` are isomorphic graphs. */

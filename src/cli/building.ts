@@ -1,0 +1,60 @@
+/** What `build` and `run` share: from an interpreter and traces to an archive on the disk. */
+import { buildArchive } from "../archive/build.ts";
+import type { BuildReport } from "../archive/build.ts";
+import { collect } from "../archive/collect.ts";
+import type { Collected, CollectOptions } from "../archive/collect.ts";
+import { interpreterCompiler } from "../archive/collect-compile.ts";
+import type { Compiler } from "../archive/collect-compile.ts";
+import { PycdsError } from "../base/errors.ts";
+import { mergeTraces, readTrace } from "../trace/read.ts";
+import type { Trace, TraceHeader } from "../trace/types.ts";
+import type { CommonOptions, Context } from "./context.ts";
+import { readInput, trackUnfinished, writeOutput } from "./files.ts";
+import { Progress, collectFaults, countText } from "./report.ts";
+import { abiOf } from "./target.ts";
+
+/** Reads trace files; all faults of all files are reported. */
+export function readTraces(files: readonly string[], accept?: (header: TraceHeader) => boolean): Trace {
+  const options = accept === undefined ? {} : { accept };
+  return mergeTraces(collectFaults(files, (file) => readTrace(readInput(file, "cannot read trace").toString("utf8"), file, options)));
+}
+
+/** The one -O level of the traced processes. */
+export function tracedOptimize(trace: Trace): number {
+  const levels = [...new Set(trace.headers.map((header) => header.python.optimize))].toSorted();
+  const [level = 0] = levels;
+  if (levels.length > 1) {
+    throw new PycdsError("TRACE_OPTIMIZE", "cannot build one archive", `the traces were made at different -O levels (${levels.join(", ")})`, {
+      next: "choose one with --optimize N, or build an archive for each",
+    });
+  }
+  return level;
+}
+
+export interface ArchiveRequest extends Omit<CollectOptions, "abi" | "progress"> {
+  readonly output: string;
+}
+
+export interface BuiltFile {
+  readonly report: BuildReport;
+  readonly collected: Collected;
+}
+
+export async function buildFile(context: Context, options: CommonOptions, request: ArchiveRequest): Promise<BuiltFile> {
+  const progress = new Progress(context, options);
+  try {
+    const abi = abiOf(request.interpreter);
+    const collected = await collect({ ...request, abi, progress: (what, done, total) => progress.show(`${what} ${done}/${total}`) });
+    const { bytes, report } = buildArchive(collected.input, ({ pass, done, total }) => progress.show(`building: ${pass} ${done}/${total}`));
+    progress.show(`writing ${countText(report.modules, "module")}`);
+    await writeOutput(request.output, bytes, "cannot write the archive");
+    return { report, collected };
+  } finally {
+    progress.done();
+  }
+}
+
+/** A compiler whose scratch folder also goes when a signal ends us. */
+export function scratchCompiler(context: Context, exe: string): Compiler {
+  return interpreterCompiler({ exe, env: context.env, temporary: context.temporary, onScratch: trackUnfinished });
+}

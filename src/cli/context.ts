@@ -1,0 +1,58 @@
+/** What the commands know of the world outside: the only place that reads the process's environment. */
+import { fileURLToPath } from "node:url";
+import { join } from "node:path";
+import { existsSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { PycdsError } from "../base/errors.ts";
+import type { Environment } from "../trace/command.ts";
+
+/** The options that every command has. */
+export interface CommonOptions {
+  readonly quiet?: boolean;
+  readonly json?: boolean;
+  readonly debug?: boolean;
+}
+
+export interface Context {
+  readonly env: Environment;
+  readonly cwd: string;
+  /** Standard error is a terminal. */
+  readonly terminal: boolean;
+  readonly temporary: string;
+  /** Ends what a command prints; `text` without the last newline. */
+  print(text: string): void;
+  /** A line on standard error. */
+  say(text: string): void;
+  /** Raw text on standard error, for the progress line. */
+  sayRaw(text: string): void;
+}
+
+export function processContext(): Context {
+  return {
+    env: process.env,
+    cwd: process.cwd(),
+    terminal: process.stderr.isTTY,
+    temporary: tmpdir(),
+    print: (text) => void process.stdout.write(`${text}\n`),
+    say: (text) => void process.stderr.write(`${text}\n`),
+    sayRaw: (text) => void process.stderr.write(text),
+  };
+}
+
+/** The folder of package.json: two levels above src/cli and dist/cli alike. */
+export const packageFolder = fileURLToPath(new URL("../..", import.meta.url));
+
+/** The built native libraries. @throws PycdsError NOT_BUILT */
+export function nativeLibrary(name: "_pycds.so" | "pycds_launch.so"): string {
+  const file = join(packageFolder, "build", "native", name);
+  if (!existsSync(file)) {
+    throw new PycdsError("NOT_BUILT", "the native part is not built", "there is no such file", {
+      file,
+      next: "install a C compiler (apt-get install gcc libc6-dev), then run: npm run build",
+    });
+  }
+  return file;
+}
+
+/** The sources of the small Python package. */
+export const pythonPackage = join(packageFolder, "python", "pycds");

@@ -1,0 +1,109 @@
+/** Whether an archive is worth building again after a run. */
+import { existsSync, readFileSync } from "node:fs";
+import { importlibMtime } from "../archive/collect-pyc.ts";
+import { readBytes, statFacts } from "../archive/collect-view.ts";
+import { folderOf } from "../archive/collect.ts";
+import type { InterpreterFacts } from "../archive/collect.ts";
+import { hex, xxh3 } from "../base/digest.ts";
+import { PycdsError } from "../base/errors.ts";
+import type { ImageModule } from "../image/meta.ts";
+import type { ImageReader } from "../image/reader.ts";
+import { openImage } from "../image/reader.ts";
+import { mergeTraces } from "../trace/read.ts";
+import type { Trace, TraceModule } from "../trace/types.ts";
+import { abiOf } from "./target.ts";
+import { shortHash } from "./cache.ts";
+import { checkInput } from "./files.ts";
+
+/** Modules that stock found and loaded, though their code could be archived. */
+export function unservedModules(trace: Trace): readonly TraceModule[] {
+  return trace.modules.filter(({ kind, file, served }) => served !== true && (kind === "source" || kind === "sourceless") && file?.startsWith("/") === true);
+}
+
+/** Stands for these modules in the state that their files are in. */
+export function unservedKey(unserved: readonly TraceModule[]): string {
+  return shortHash(
+    unserved.map(({ module, file }) => {
+      const facts = statFacts(file ?? "");
+      return [module, file, String(facts?.mtimeNs), facts?.size];
+    }),
+  );
+}
+
+export interface RenewalRequest {
+  readonly archive: string;
+  readonly interpreter: InterpreterFacts;
+  readonly optimize: number;
+  readonly trace: Trace;
+  readonly unserved: readonly TraceModule[];
+}
+
+/** What an archive is to be built from. */
+export interface Renewal {
+  readonly trace: Trace;
+  /** Modules to keep that this and earlier runs did not import. */
+  readonly further: readonly TraceModule[];
+  readonly sealed: boolean;
+  readonly digest: boolean;
+}
+
+/**
+ * What the archive is to be built from, or undefined when it is good as it is.
+ * Some modules are always stock's: those imported before the runtime starts,
+ * and those that can't be archived. They are no reason to build again.
+ */
+export function renewal(request: RenewalRequest): Renewal | undefined {
+  const anew: Renewal = { trace: request.trace, further: [], sealed: false, digest: false };
+  if (!existsSync(request.archive)) return anew;
+  checkInput(request.archive, "cannot renew the archive"); // a folder, a FIFO: not ours to replace
+  const image = usableImage(request);
+  if (image === undefined) return anew;
+  const meta = image.meta();
+  const byFile = new Map(meta.modules.map((module) => [module.file, module]));
+  const excluded = new Set(meta.excluded.map(({ name }) => name));
+  const helps = request.unserved.some(({ module, file }) => {
+    const archived = byFile.get(file ?? "");
+    return archived === undefined ? !excluded.has(module) && statFacts(file ?? "")?.kind === "file" : isStale(archived);
+  });
+  if (!helps) return undefined;
+  const [traced, further] = [true, false].map((wanted) => meta.modules.filter((module) => module.traced === wanted).map(asTraced));
+  const before: Trace = { headers: [], modules: traced ?? [], missing: [], sysPath: image.folders.map((folder) => image.string(folder.path)) };
+  // the new trace first: its order is the latest; nothing is lost by a run that imports less
+  return { trace: mergeTraces([request.trace, before]), further: further ?? [], ...meta.options };
+}
+
+function asTraced({ name, file }: ImageModule): TraceModule {
+  return { module: name, kind: file.endsWith(".pyc") ? "sourceless" : "source", file, path: null };
+}
+
+/** The archive, if it is sound and for this interpreter. */
+function usableImage({ archive, interpreter, optimize }: RenewalRequest): ImageReader | undefined {
+  let image: ImageReader;
+  try {
+    image = openImage(readFileSync(archive), archive);
+  } catch (error) {
+    if (error instanceof PycdsError) return undefined;
+    throw error;
+  }
+  const { header } = image;
+  const fits =
+    header.hexversion === interpreter.hexversion && header.pyc_magic === interpreter.pycMagic && header.optimize === optimize &&
+    hex(header.layout_digest) === hex(abiOf(interpreter).digest);
+  return fits ? image : undefined;
+}
+
+/** As the runtime decides it. */
+export function isStale({ file, stamp }: Pick<ImageModule, "file" | "stamp">): boolean {
+  const facts = statFacts(stamp.kind === "pyc" ? `${folderOf(file)}/${stamp.file}` : file);
+  if (facts?.kind !== "file") return true;
+  switch (stamp.kind) {
+    case "source":
+      return importlibMtime(facts.mtimeNs) !== stamp.mtime || facts.size % 2 ** 32 !== stamp.size;
+    case "pyc":
+      return String(facts.mtimeNs) !== stamp.mtime_ns || facts.size !== stamp.size;
+    case "digest": {
+      const contents = facts.size === stamp.size ? readBytes(file) : undefined;
+      return contents === undefined || xxh3(contents).toString(16).padStart(16, "0") !== stamp.digest;
+    }
+  }
+}

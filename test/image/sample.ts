@@ -1,0 +1,137 @@
+/** A small sound archive made by hand, one of everything, and a way to sign it again after a change. */
+import { sha256, xxh3 } from "../../src/base/digest.ts";
+import { codecs, viewOf } from "../../src/image/codec.ts";
+import { buildHashTable, entryHash, folderHash } from "../../src/image/hash.ts";
+import { encodeMeta } from "../../src/image/meta.ts";
+import { ImageReader } from "../../src/image/reader.ts";
+import { entryKind, features, none, stampKind } from "../../src/image/schema.ts";
+import { sectionOrder, undigested } from "../../src/image/sections.ts";
+import type { SectionName } from "../../src/image/schema.ts";
+import { encodeRelocations } from "../../src/image/slots.ts";
+import { StringTable } from "../../src/image/strings.ts";
+import { headerDigest, writeImage } from "../../src/image/writer.ts";
+import { Faults } from "../../src/image/faults.ts";
+import { readFrame } from "../../src/image/frame.ts";
+
+const base = 0x10_0001_0000n;
+const unitSize = 320;
+
+/** A code object at 0 and a tuple at 272 (behind its GC header), tied to each other. */
+function sampleUnit(offset: number): { readonly data: Uint8Array; readonly relocations: Uint8Array } {
+  const data = new Uint8Array(unitSize);
+  const view = viewOf(data);
+  view.setUint32(0, 0xffffffff, true);
+  view.setUint32(272, 0xffffffff, true);
+  view.setBigUint64(24, base + BigInt(offset + 272), true);
+  view.setBigUint64(296, base + BigInt(offset), true);
+  const relocations = encodeRelocations({
+    internal: [24, 296],
+    external: new Map([[0, [8]], [3, [280]], [16, [32]]]),
+    names: [{ slot: 40, name: 0 }, { slot: 48, name: 1 }],
+    filename: [112],
+    codeVersion: [92],
+    rebuilt: [{ kind: "frozenset", items: 40, count: 1, slots: [56] }],
+  });
+  return { data, relocations };
+}
+
+export function sampleImage(): Uint8Array {
+  const strings = new StringTable();
+  const text = (value: string): { ref: number; length: number } => strings.add(value);
+  const offsets = [0, unitSize];
+  const units = offsets.map(sampleUnit);
+  const relocations = new Uint8Array(2 * 128);
+  const block = new Uint8Array(128);
+  viewOf(block).setUint32(0, 0xffffffff, true);
+  const data = new Uint8Array(unitSize * 2 + block.byteLength);
+  units.forEach((unit, index) => {
+    data.set(unit.data, offsets[index]);
+    relocations.set(unit.relocations, index * 128);
+  });
+  data.set(block, unitSize * 2);
+
+  const folderPaths = ["/app", "/app/pkg"];
+  const entry = { stamp_kind: stampKind.none, suffix: 0, unit: none, child: none, stamp_file: none, reason: none, stamp_mtime: 0n, stamp_size: 0n, stamp_digest: 0n };
+  const names: readonly (readonly [number, string, object])[] = [
+    [0, "left", { kind: entryKind.source, suffix: 1, reason: text("it has a list constant").ref }],
+    [0, "mod", { kind: entryKind.source, suffix: 1, unit: 0, stamp_kind: stampKind.source, stamp_mtime: 7n, stamp_size: 9n }],
+    [0, "pkg", { kind: entryKind.package, child: 1 }],
+    [1, "__init__", { kind: entryKind.sourceless, suffix: 2, unit: 1, stamp_kind: stampKind.pyc, stamp_file: text("__init__.pyc").ref, stamp_mtime: 5n, stamp_size: 6n }],
+    [1, "fast", { kind: entryKind.extension }],
+    [1, "hashed", { kind: entryKind.source, suffix: 1, unit: 1, stamp_kind: stampKind.digest, stamp_size: 3n, stamp_digest: 4n }],
+  ];
+  const entries = names.map(([folder, name, rest]) => ({ folder, name: text(name).ref, name_length: text(name).length, kind: 0, ...entry, ...rest }));
+
+  const parts = {
+    identity: {
+      requiredFeatures: features.codeVersion, preferredBase: base, hexversion: 0x030c01f0, pycMagic: 0x0a0d0dcb, abiFlags: 0, optimize: 0,
+      platform: "linux-x86_64", cacheTag: "cpython-312", layoutDigest: sha256(Uint8Array.of(1)), dataHotSize: 0,
+    },
+    abi: [{ type_offset: 8, code_basicsize: 200, small_int_min: -5, small_int_max: 256, gc_header_size: 16, reserved: 0 }],
+    selfChecks: [
+      { subject: 0, what: 0, offset: 52, name: text("co_argcount").ref },
+      { subject: 1, what: 2, offset: 200, name: text("PyCode_Type").ref },
+    ],
+    roots: [{ name: text("app").ref, path: text("/app").ref }],
+    suffixes: [".so", ".py", ".pyc"].map((suffix, loader) => ({ suffix: text(suffix).ref, length: text(suffix).length, loader })),
+    folders: folderPaths.map((path, index) => ({
+      path: text(path).ref, path_length: text(path).length, root: 0, relative: text(path.slice(5)).ref, mtime_ns: 1n,
+      first_entry: index * 3, entry_count: 3,
+    })),
+    folderHash: buildHashTable(folderPaths.map(folderHash)),
+    entries,
+    entryHash: buildHashTable(names.map(([folder, name]) => entryHash(name, folder))),
+    units: units.map((unit, index) => ({
+      data_offset: BigInt(offsets[index] ?? 0), data_size: unitSize, root: 0, reloc_offset: BigInt(index * 128), reloc_size: unit.relocations.byteLength,
+      flags: 0, digest: xxh3(unit.data, unit.relocations),
+    })),
+    names: Uint32Array.of(0, 0x80000041, 4),
+    nameBlocks: [{ data_offset: BigInt(unitSize * 2), data_size: block.byteLength, first_name: 0, name_count: 3, reserved: 0, digest: xxh3(block) }],
+    relocations,
+    meta: encodeMeta({
+      pycds: "0",
+      target: { abi: "made-up", hexversion: 0x030c01f0, pyc_magic: 0x0a0d0dcb, flavour: "release", platform: "linux-x86_64", cache_tag: "cpython-312", optimize: 0 },
+      options: { sealed: false, digest: false },
+      modules: ["mod", "pkg"].map((name, unit) => ({
+        name, entry: unit === 0 ? 1 : 3, unit, size: unitSize, relocations: units[unit]?.relocations.byteLength ?? 0, file: `/app/${name}`, traced: true,
+        stamp: { kind: "source" as const, mtime: 7, size: 9 },
+      })),
+      excluded: [{ name: "left", reason: "it has a list constant" }],
+    }),
+    data,
+  };
+  return writeImage({ ...parts, strings: strings.done() });
+}
+
+/** Where a section lies, as the bytes themselves say. */
+export function place(bytes: Uint8Array, name: SectionName): { readonly offset: number; readonly size: number } {
+  const frame = readFrame(bytes, new Faults("sample"));
+  if (frame === undefined) throw new Error("no frame");
+  return frame.sections[name];
+}
+
+/** The bytes, changed, with every digest made right again: what is found then is found by the checks of values. */
+export function resign(bytes: Uint8Array, change: (bytes: Uint8Array, view: DataView) => void): Uint8Array {
+  const signed = bytes.slice();
+  const frame = readFrame(bytes, new Faults("sample"));
+  if (frame === undefined) throw new Error("no frame");
+  const view = viewOf(signed);
+  change(signed, view);
+  const image = new ImageReader("sample", signed, frame);
+  for (const [table, codec, parts] of [["units", codecs.Unit, image.units], ["nameBlocks", codecs.NameBlock, image.nameBlocks]] as const) {
+    parts.forEach((part, index) => {
+      const relocations = "reloc_size" in part ? [image.unitRelocationBytes(part)] : [];
+      const start = Number(part.data_offset);
+      view.setBigUint64(frame.sections[table].offset + index * codec.size + codec.offsetOf("digest" as never), xxh3(image.section("data").subarray(start, start + part.data_size), ...relocations), true);
+    });
+  }
+  sectionOrder.forEach((name, index) => {
+    if (undigested.has(name)) return;
+    const at = codecs.FileHeader.size + index * codecs.Section.size + codecs.Section.offsetOf("digest");
+    view.setBigUint64(at, xxh3(image.section(name)), true);
+  });
+  signed.set(sha256(...sectionOrder.map((name) => image.section(name))), codecs.FileHeader.offsetOf("archive_digest"));
+  const tableEnd = codecs.FileHeader.size + sectionOrder.length * codecs.Section.size;
+  view.setBigUint64(codecs.FileHeader.offsetOf("header_digest"), headerDigest(signed, tableEnd), true);
+  return signed;
+}
