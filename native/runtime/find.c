@@ -73,7 +73,28 @@ PyObject *ask_finder(PyObject *finder, PyObject *name, PyObject *path) {
 
 /* ---- PathFinder's part -------------------------------------------------------- */
 
-/* One folder through its stock finder, as PathFinder._get_spec does. 1 a spec with a loader; 0 nothing; 2 let PathFinder do it all; -1 error. */
+/* namespace_path.extend(portions); 0 or -1. */
+static int add_portions(Answer *answer, PyObject *portions) {
+    if (!answer->portions) {
+        answer->portions = PyList_New(0);
+        if (!answer->portions) return -1;
+    }
+    PyObject *result = PyObject_CallMethodObjArgs(answer->portions, state.n_extend, portions, NULL);
+    Py_DecRef(result);
+    return result ? 0 : -1;
+}
+
+/* A folder without __init__ in an archived folder: FileFinder's answer would have this one portion. */
+static int add_archived_portion(Answer *answer, uint32_t folder, const char *tail, size_t tail_length) {
+    PyObject *portion = PyUnicode_FromFormat("%s/%.*s", archive_string(&state.archive, state.archive.folders[folder].path), (int)tail_length, tail);
+    PyObject *portions = portion ? PyTuple_Pack(1, portion) : NULL;
+    int result = portions ? add_portions(answer, portions) : -1;
+    Py_DecRef(portions);
+    Py_DecRef(portion);
+    return result;
+}
+
+/* One folder through its stock finder, as PathFinder._get_spec does. 1 a spec with a loader; 0 nothing or a portion; 2 let PathFinder do it all; -1 error. */
 static int ask_folder(PyObject *entry, PyObject *name, Answer *answer) {
     PyObject *finder = PyObject_CallFunctionObjArgs(state.path_importer_cache, entry, NULL), *find_spec, *spec, *loader;
     if (!finder) return -1;
@@ -86,28 +107,46 @@ static int ask_folder(PyObject *entry, PyObject *name, Answer *answer) {
     if (!find_spec) {
         if (!PyErr_ExceptionMatches(PyExc_AttributeError)) return -1;
         PyErr_Clear();
-        return 2;
+        return 2; /* until 3.11: a finder with find_loader or find_module only */
     }
     spec = PyObject_CallFunctionObjArgs(find_spec, name, PY_NONE, NULL);
     Py_DecRef(find_spec);
-    if (!spec) return -1;
-    if (spec == PY_NONE) {
+    if (!spec || spec == PY_NONE) {
         Py_DecRef(spec);
-        return 0;
+        return spec ? 0 : -1;
     }
     loader = PyObject_GetAttr(spec, state.n_loader);
-    if (!loader) {
-        Py_DecRef(spec);
-        return -1;
+    Py_DecRef(loader); /* compared only */
+    if (loader && loader != PY_NONE) {
+        answer->spec = spec;
+        return 1;
     }
-    int located = loader != PY_NONE;
-    Py_DecRef(loader);
-    if (!located) {
-        Py_DecRef(spec);
-        return 2; /* a portion of a namespace package */
+    PyObject *portions = loader ? PyObject_GetAttr(spec, state.n_submodule_search_locations) : NULL;
+    Py_DecRef(spec);
+    if (!portions) return -1;
+    int result = 0;
+    if (portions == PY_NONE) {
+        PyErr_SetString(PyExc_ImportError, "spec missing loader");
+        result = -1;
+    } else {
+        result = add_portions(answer, portions);
     }
-    answer->spec = spec;
-    return 1;
+    Py_DecRef(portions);
+    return result;
+}
+
+/* The spec of a namespace package, as PathFinder.find_spec ends. New reference or NULL. */
+static PyObject *namespace_spec(PyObject *name, PyObject *portions) {
+    PyObject *spec = PyObject_CallFunctionObjArgs(state.module_spec, name, PY_NONE, NULL);
+    PyObject *get_spec = PyObject_GetAttrString(state.path_finder, "_get_spec");
+    PyObject *path = spec && get_spec ? PyObject_CallFunctionObjArgs(state.namespace_path, name, portions, get_spec, NULL) : NULL;
+    if (!path || PyObject_SetAttr(spec, state.n_submodule_search_locations, path) < 0) {
+        Py_DecRef(spec);
+        spec = NULL;
+    }
+    Py_DecRef(path);
+    Py_DecRef(get_spec);
+    return spec;
 }
 
 /* Looks one path entry up. 1 answered (answer->found or answer->spec), 0 not here, 2 let PathFinder do it all, -1 error. */
@@ -154,7 +193,7 @@ static int look_up_entry(PyObject *entry, PyObject *name, const char *tail, size
         break;
     case FIND_NAMESPACE:
         answer->found.kind = FIND_ABSENT;
-        return 2;
+        return add_archived_portion(answer, index, tail, tail_length);
     case FIND_ASK:
         answer->why = "not in the archive";
         break;
@@ -214,6 +253,7 @@ static int path_finder_find(PyObject *name, PyObject *path, Answer *answer) {
     const char *text = PyUnicode_AsUTF8AndSize(name, &size);
     memset(&answer->found, 0, sizeof answer->found);
     answer->spec = NULL;
+    answer->portions = NULL;
     answer->why = NULL;
     answer->ask_path_finder = 0;
     if (!text) {
@@ -257,15 +297,20 @@ static int path_finder_find(PyObject *name, PyObject *path, Answer *answer) {
                 result = ask_folder(entry, name, answer);
             }
             if (result == 2) {
-                answer->ask_path_finder = 1; /* decided at the end: a later folder may hold a module */
-                result = 0;
+                answer->ask_path_finder = 1;
+                break;
             }
         }
         Py_DecRef(entry);
     }
     Py_DecRef(iterator);
     Py_DecRef(path);
-    if (result == 1) answer->ask_path_finder = 0;
+    if (result == 0 && answer->portions && PyList_Size(answer->portions) > 0) {
+        answer->spec = namespace_spec(name, answer->portions);
+        if (!answer->spec) result = -1;
+    }
+    Py_DecRef(answer->portions);
+    answer->portions = NULL;
     return result < 0 ? -1 : 0;
 }
 

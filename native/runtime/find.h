@@ -16,6 +16,7 @@ typedef struct Answer {
     size_t path_length;
     PyObject *spec;      /* else a spec of stock's or of a foreign finder (owned), or NULL: not found */
     const char *why;     /* why the archive did not answer, for the log; NULL: nothing to tell */
+    PyObject *portions;  /* list of a namespace package's folders seen so far, or NULL (owned by path_finder_find) */
     int ask_path_finder; /* stock's PathFinder must answer for the whole path */
 } Answer;
 

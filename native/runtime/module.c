@@ -82,6 +82,7 @@ static int find_importlib(char why[PYCDS_WHY]) {
     state.module_spec = need(bootstrap, "ModuleSpec", why);
     state.builtin_importer = need(bootstrap, "BuiltinImporter", why);
     state.frozen_importer = need(bootstrap, "FrozenImporter", why);
+    state.namespace_path = need(external, "_NamespacePath", why);
     state.path_finder = need(external, "PathFinder", why);
     state.file_finder = need(external, "FileFinder", why);
     state.source_loader = need(external, "SourceFileLoader", why);

@@ -12,7 +12,7 @@
 #define STATE_NAMES(X) \
     X(__name__) X(__loader__) X(__package__) X(__spec__) X(__path__) X(__file__) X(__cached__) X(__all__) \
     X(__enter__) X(__exit__) X(_initializing) X(_uninitialized_submodules) X(_set_fileattr) X(_cached) X(cached) X(origin) \
-    X(loader) X(submodule_search_locations) X(find_spec) X(exec) X(pop) X(append) X(name)
+    X(loader) X(submodule_search_locations) X(find_spec) X(exec) X(pop) X(append) X(extend) X(name)
 
 typedef struct State {
     int active;
@@ -24,7 +24,7 @@ typedef struct State {
     PyObject *external_dict;  /* of _frozen_importlib_external */
     /* stock's functions and classes as they were at activation; strong references */
     PyObject *find_and_load, *handle_fromlist; /* replaced by ours */
-    PyObject *load_unlocked, *lock_manager, *lock_unlock_module, *module_spec;
+    PyObject *load_unlocked, *lock_manager, *lock_unlock_module, *module_spec, *namespace_path;
     PyObject *builtin_importer, *frozen_importer, *path_finder, *file_finder;
     PyObject *source_loader, *sourceless_loader, *extension_loader;
     PyObject *path_importer_cache; /* PathFinder._path_importer_cache, bound */

@@ -167,7 +167,7 @@ static int check_folders(const Archive *a, char why[PYCDS_WHY]) {
 static int entry_ok(const Archive *a, const PycdsEntry *e, uint32_t index) {
     if (!index_ok(e->folder, a->folder_count) || !text_ok(a, e->name, e->name_length)) return 0;
     const PycdsFolder *folder = &a->folders[e->folder];
-    if (index < folder->first_entry || index - folder->first_entry >= folder->entry_count) return 0;
+    if (index - folder->first_entry >= folder->entry_count) return 0; /* unsigned: an index before the first one is a huge number */
     if (e->kind > PYCDS_ENTRY_ASK || e->stamp_kind > PYCDS_STAMP_DIGEST) return 0;
     /* What loader the file's suffix must have. */
     static const uint8_t loader[] = {PYCDS_SUFFIX_SOURCE, UINT8_MAX, PYCDS_SUFFIX_EXTENSION, PYCDS_SUFFIX_SOURCELESS, UINT8_MAX, UINT8_MAX};

@@ -30,7 +30,7 @@ export function cachedName(file: string, rules: PycRules): string {
   const dot = tail.lastIndexOf(".");
   const stem = dot <= 0 ? tail.slice(dot + 1) : tail.slice(0, dot);
   const level = rules.optimize === 0 ? "" : `.opt-${rules.optimize}`;
-  return `${file.slice(0, slash + 1)}__pycache__/${stem}.${rules.cacheTag}${level}.pyc`;
+  return `${file.slice(0, slash + 1)}__pycache__/${stem}${dot < 0 ? "" : "."}${rules.cacheTag}${level}.pyc`;
 }
 
 /**

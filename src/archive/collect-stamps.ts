@@ -132,8 +132,12 @@ export function parseTree(text: string): TreeMapping {
   return { folder: text.slice(0, at), runtimePath: text.slice(at + 1) };
 }
 
-/** Files of copies, with recorded stamps. The longest mapping counts. */
-export function stampedView(trees: readonly TreeMapping[], stamps: Stamps): TreeView {
+/**
+ * Files of copies, with recorded stamps. The longest mapping counts. `lacking`
+ * grows as it is used: paths that have a stamp but no copy.
+ */
+export function stampedView(trees: readonly TreeMapping[], stamps: Stamps): TreeView & { readonly lacking: ReadonlySet<string> } {
+  const lacking = new Set<string>();
   const mappings = trees
     .map(({ folder, runtimePath }) => ({ folder, prefix: joinPath(runtimePath, "") }))
     .toSorted((a, b) => b.prefix.length - a.prefix.length);
@@ -145,10 +149,15 @@ export function stampedView(trees: readonly TreeMapping[], stamps: Stamps): Tree
     const stamp = stamps.paths.get(path);
     const copy = stamp === undefined ? undefined : locate(path);
     const facts = copy === undefined ? undefined : statFacts(copy);
-    if (stamp === undefined || facts === undefined) return undefined;
+    if (stamp === undefined) return undefined;
+    if (facts === undefined) {
+      lacking.add(path);
+      return undefined;
+    }
     return { ...facts, mtimeNs: stamp.mtimeNs, size: facts.kind === "file" ? stamp.size : 0 };
   };
   return {
+    lacking,
     stat,
     list: (path) => {
       const copy = locate(path);

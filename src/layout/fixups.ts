@@ -107,7 +107,7 @@ class Collector implements PointerSink {
     return {
       internal: ascending(this.internals),
       external: new Map([...this.externals].sort(([a], [b]) => a - b).map(([number, slots]) => [number, ascending(slots)])),
-      names: this.names,
+      names: this.names.sort((a, b) => a.slot - b.slot),
       filename: ascending(this.filenames),
       codeVersion: ascending(this.codeVersions),
       rebuilt: this.graph.rebuilt.map(

@@ -33,7 +33,7 @@ export const traceModule = z.object({
   /** spec.origin where it is a location. */
   file: z.string().nullable(),
   /** submodule_search_locations of a package. */
-  path: z.array(z.string()).nullable(),
+  path: texts.nullable(),
   /** Its code came from the archive (false or absent: stock loaded it). */
   served: z.boolean().optional(),
 });

@@ -49,7 +49,7 @@ export function install(request: InstallRequest): InstallResult {
   refuseForeign(site, record, contents.keys());
   const replaced = record.state !== "none";
   try {
-    for (const name of []) rmSync(join(site, name), { recursive: true, force: true });
+    for (const name of record.leftovers) rmSync(join(site, name), { recursive: true, force: true });
     write(site, contents, files, record);
   } catch (error) {
     if (!replaced) tidy(site);

@@ -202,6 +202,11 @@ describe("path index", () => {
     expect(index.find(({ path }) => path === "/x/")?.entries).toMatchObject([{ name: "b", kind: "package", child: "/x/b" }]);
   });
 
+  it("lists no name with a dot: no import can ask for it", () => {
+    const [first] = indexFolders([folder("/x", ["a.b.py", "c.abi3.so", "pip-24.0.dist-info/", "d.py"])], linuxSuffixes);
+    expect(first?.entries.map(({ name }) => name)).toEqual(["c", "d"]);
+  });
+
   it("refuses a folder that is listed twice", () => {
     expect(() => indexFolders([folder("/x", []), folder("/x", ["a.py"])], linuxSuffixes)).toThrow(expect.objectContaining({ code: "ARCHIVE_DUPLICATE_FOLDER" }));
   });
@@ -215,6 +220,7 @@ describe("roots", () => {
     expect(findRoot("/usr/lib", roots)).toEqual({ root: 1, relative: "" });
     expect(findRoot("/usr", roots)).toEqual({ root: 0, relative: "usr" });
     expect(findRoot("/opt/app", roots)).toEqual({ root: 3, relative: "app" });
+    expect(findRoot("/usr/lib/python3/json", roots.toReversed())).toEqual({ root: 1, relative: "json" });
     expect(findRoot("/usr/lib", roots.slice(2))).toEqual({ root: none, relative: "" });
   });
 });

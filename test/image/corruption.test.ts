@@ -100,6 +100,9 @@ describe("truncation and growth", () => {
   });
   it("one byte more", () => {
     expect(checkImage(Uint8Array.of(...sound, 0), "long.pycds").faults.map(({ code }) => code)).toContain("IMAGE_SIZE");
+    // The header may say so, too: still no section holds it.
+    const admitted = resign(Uint8Array.of(...sound, 0), (bytes, view) => view.setBigUint64(codecs.FileHeader.offsetOf("file_size"), BigInt(bytes.byteLength), true));
+    expect(checkImage(admitted, "long.pycds").faults.map(({ code, why }) => `${code} ${why}`)).toEqual(["IMAGE_SIZE 1 bytes follow the last section"]);
   });
 });
 
@@ -191,6 +194,19 @@ describe("hostile values under right digests", () => {
           expectProblem(resign(sound, (_, view) => view.setUint32(offset + word, value, true)), `word ${word / 4}`);
         }
       }
+    });
+  }
+  for (const table of ["folderHash", "entryHash"] as const) {
+    it(`${table}: an item that is lost, out of its place, or there twice`, () => {
+      const { offset, size } = place(sound, table);
+      const words = Array.from({ length: size / 4 }, (_, word) => viewOf(sound).getUint32(offset + word * 4, true));
+      const empty = words.indexOf(0);
+      words.forEach((value, word) => {
+        if (value === 0) return;
+        const whys = (change: (view: DataView) => void): string => checkImage(resign(sound, (_, view) => change(view)), "x").faults.map(({ why }) => why).join("\n");
+        expect(whys((view) => view.setUint32(offset + word * 4, 0, true))).toContain(`item ${value - 1} cannot be found`);
+        expect(whys((view) => view.setUint32(offset + empty * 4, value, true))).toContain(`item ${value - 1} is there twice`);
+      });
     });
   }
   it("each word of each relocation stream and of each internal pointer", () => {

@@ -118,13 +118,14 @@ export function resign(bytes: Uint8Array, change: (bytes: Uint8Array, view: Data
   const view = viewOf(signed);
   change(signed, view);
   const image = new ImageReader("sample", signed, frame);
-  for (const [table, codec, parts] of [["units", codecs.Unit, image.units], ["nameBlocks", codecs.NameBlock, image.nameBlocks]] as const) {
-    parts.forEach((part, index) => {
-      const relocations = "reloc_size" in part ? [image.unitRelocationBytes(part)] : [];
-      const start = Number(part.data_offset);
-      view.setBigUint64(frame.sections[table].offset + index * codec.size + codec.offsetOf("digest" as never), xxh3(image.section("data").subarray(start, start + part.data_size), ...relocations), true);
-    });
-  }
+  image.units.forEach((unit, index) => {
+    const at = frame.sections.units.offset + index * codecs.Unit.size + codecs.Unit.offsetOf("digest");
+    view.setBigUint64(at, xxh3(image.unitData(unit), image.unitRelocationBytes(unit)), true);
+  });
+  image.nameBlocks.forEach((block, index) => {
+    const at = frame.sections.nameBlocks.offset + index * codecs.NameBlock.size + codecs.NameBlock.offsetOf("digest");
+    view.setBigUint64(at, xxh3(image.nameBlockData(block)), true);
+  });
   sectionOrder.forEach((name, index) => {
     if (undigested.has(name)) return;
     const at = codecs.FileHeader.size + index * codecs.Section.size + codecs.Section.offsetOf("digest");

@@ -73,6 +73,10 @@ describe.skipIf(compiler === undefined || library === undefined || process.arch 
       expect(result).toEqual({ status: 0, signal: null, stdout: "False\n", stderr: "", starts: 1 });
     });
 
+    it.each([["-O0"], ["-O2"]])("a main with a status of its own keeps it, %s", { timeout: 60_000 }, async (level) => {
+      expect(await launch("MAIN_OTHER_STATUS", [level], "python3")).toMatchObject({ status: 7, stdout: "False\n", stderr: "", starts: 0 });
+    });
+
     const others = ["MAIN_OTHER_ARGUMENTS", "MAIN_BEFORE", "MAIN_AFTER"];
     const levels = ["-O0", "-O2"];
     it.each(others.flatMap((main) => levels.map((level) => [main, level] as const)))(

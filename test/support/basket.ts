@@ -1,6 +1,5 @@
 /** The pinned basket venvs that fidelity tests and measurements use. */
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { probePython } from "../../src/bench/python.ts";
 import { copyVenv, scratchFolder, scratchVenv } from "../../src/bench/scratch.ts";
 
@@ -18,9 +17,4 @@ export async function basketVenv(exe: string): Promise<string> {
 /** A copy of the basket's venv at `to`, with .pyc files of its own, to change at will. */
 export async function basketCopy(exe: string, to: string): Promise<string> {
   return copyVenv(await basketVenv(exe), to, process.env);
-}
-
-/** site-packages of a venv of that minor version (`3.11`). */
-export function sitePackages(venv: string, minor: string): string {
-  return join(venv, "lib", `python${minor}`, "site-packages");
 }

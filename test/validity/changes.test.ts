@@ -30,7 +30,9 @@ for (const version of versions) {
 
     const same = (extra: Readonly<Record<string, string>> = {}, args: readonly string[] = ["app/main.py"]): ReturnType<World["archived"]>["events"] => {
       const { outcome, events } = world.archived(args, extra);
-      expect(outcome).toEqual(world.stock(args, extra));
+      // `run` renews what it cannot use, and says when it cannot: no word of the program's
+      const stderr = outcome.stderr.replace(/^pycds: warning: no archive was made for the next run: .*\n/gm, "");
+      expect({ ...outcome, stderr }).toEqual(world.stock(args, extra));
       return events;
     };
 
@@ -124,7 +126,7 @@ for (const version of versions) {
     it("-O has archives of its own", () => {
       const events = same({ PYTHONOPTIMIZE: "1" });
       expect(events.hit).toEqual([]);
-      expect(events.refused.join()).toMatch(/optimi/);
+      expect(events.refused.join()).toMatch(/-O level 0, this process has 1/);
     });
 
     it("-X no_debug_ranges is refused (facts/cpython.md §4: it rewrites linetable at construction)", () => {

@@ -134,9 +134,14 @@ async function buildElsewhere(context: Context, options: BuildOptions, target: s
   const trace = files.length === 0 ? undefined : readTraces(files, (header) => header.python.hexversion === hexversion);
   if (trace?.headers.length === 0) throw otherInterpreter(files, versionText(hexversion));
   const optimize = options.optimize ?? (trace === undefined ? stamps.optimize : tracedOptimize(trace));
+  const view = stampedView(trees, stamps);
   const built = await buildFile(context, options, {
-    ...shared(options), interpreter: stamps.interpreter, optimize, trace, view: stampedView(trees, stamps), compiler: undefined, knownFailures: stamps.failures,
+    ...shared(options), interpreter: stamps.interpreter, optimize, trace, view, compiler: undefined, knownFailures: stamps.failures,
   });
+  const [lacking] = view.lacking;
+  if (lacking !== undefined) {
+    warn(context, options, `${countText(view.lacking.size, "path")} with stamps ${view.lacking.size === 1 ? "has" : "have"} no copy (${lacking}…) — left to stock — name the copy with --tree DIR=PATH`);
+  }
   show(context, options, built.report, built.collected);
 }
 

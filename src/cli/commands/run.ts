@@ -3,9 +3,11 @@ import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
 import { PycdsError } from "../../base/errors.ts";
+import type { ProgramEnd } from "../../trace/program.ts";
 import { findProgram, guessPython, optimizeLevel } from "../../trace/resolve.ts";
 import { archiveName, cacheFolder, describeCached, describedBefore, programMemory } from "../cache.ts";
 import type { CommonOptions, Context } from "../context.ts";
+import { trackUnfinished } from "../files.ts";
 import { endLike, isOff, launch, runPlain } from "../launching.ts";
 import { faultsOf, warn } from "../report.ts";
 import { commonOptions } from "../usage.ts";
@@ -41,20 +43,24 @@ async function run(context: Context, options: RunOptions, words: readonly string
   if (isOff(context)) return endLike(await runPlain(context, words));
   const named = options.archive === undefined ? undefined : resolve(context.cwd, options.archive);
   const archive = named === undefined ? knownArchive(context, await expectedArchive(context, words)) : knownArchive(context, named);
+  let ended: ProgramEnd;
   const scratch = mkdtempSync(join(context.temporary, "pycds-run-"));
   try {
     const trace = join(scratch, "trace");
     const end = await launch(context, { command: words, trace, children: options.children === true, ...(archive === undefined ? {} : { archive }) });
+    trackUnfinished(scratch, true);
     // whatever fails from here on, the program's end is ours
     try {
       if (statSync(trace, { throwIfNoEntry: false })?.size) await (await import("../renewing.ts")).renew(context, options, { trace, named, words });
     } catch (error) {
       warnOf(context, options, error);
     }
-    endLike(end);
+    ended = end;
   } finally {
+    trackUnfinished(scratch, false);
     rmSync(scratch, { recursive: true, force: true });
   }
+  endLike(ended);
 }
 
 /** Handed to the runtime when it is there; under PYCDS=on a named one that is not must be refused by it. */

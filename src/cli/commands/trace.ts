@@ -2,6 +2,7 @@
 import { rmSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Command } from "commander";
+import type { ProgramEnd } from "../../trace/program.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { finishOutput, openOutput, placeOutput } from "../files.ts";
 import { endLike, isOff, launch } from "../launching.ts";
@@ -36,6 +37,7 @@ Examples:
 async function trace(context: Context, options: TraceOptions, words: readonly string[]): Promise<void> {
   const place = placeOutput(resolve(context.cwd, options.output), what);
   await openOutput(place, what);
+  let ended: ProgramEnd;
   try {
     const end = await launch(context, { command: words, trace: place.temporary, children: options.children === true });
     if (statSync(place.temporary, { throwIfNoEntry: false })?.size) {
@@ -44,8 +46,9 @@ async function trace(context: Context, options: TraceOptions, words: readonly st
       const why = isOff(context) ? "PYCDS=off" : "no Python that can be traced was started; PYCDS_LOG=stderr shows why";
       warn(context, options, `there is no trace (${options.output}) — ${why}`);
     }
-    endLike(end);
+    ended = end;
   } finally {
     rmSync(place.temporary, { force: true });
   }
+  endLike(ended);
 }

@@ -45,6 +45,13 @@ int main(int argc, char **argv) {
     return Py_BytesMain(argc, argv);
 }
 
+#elif defined(MAIN_OTHER_STATUS)
+/* Begins as the stock main does; only what follows the call is different. */
+int main(int argc, char **argv) {
+    Py_BytesMain(argc, argv);
+    return 7;
+}
+
 #elif defined(MAIN_AFTER)
 int main(int argc, char **argv) {
     int status = Py_BytesMain(argc, argv);
