@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "find.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -86,7 +87,10 @@ static int add_portions(Answer *answer, PyObject *portions) {
 
 /* A folder without __init__ in an archived folder: FileFinder's answer would have this one portion. */
 static int add_archived_portion(Answer *answer, uint32_t folder, const char *tail, size_t tail_length) {
-    PyObject *portion = PyUnicode_FromFormat("%s/%.*s", archive_string(&state.archive, state.archive.folders[folder].path), (int)tail_length, tail);
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof path, "%s/%.*s", archive_string(&state.archive, state.archive.folders[folder].path), (int)tail_length, tail);
+    if (n < 0 || (size_t)n >= sizeof path) return 2; /* let PathFinder say what stock says */
+    PyObject *portion = PyUnicode_FromStringAndSize(path, n);
     PyObject *portions = portion ? PyTuple_Pack(1, portion) : NULL;
     int result = portions ? add_portions(answer, portions) : -1;
     Py_DecRef(portions);

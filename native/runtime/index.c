@@ -205,6 +205,14 @@ static void find_package(Archive *a, uint32_t folder, Found *found) {
     found->is_package = 1;
 }
 
+/* FileFinder looks for TAIL/__init__* at every lookup: a folder that had none must have none still. */
+static int still_no_package(Archive *a, uint32_t child) {
+    static const char init[] = "__init__";
+    Listing *listing = NULL;
+    int state = folder_state(a, child, &listing);
+    return state == 1 || (state == 0 && first_suffix(a, listing, init, sizeof init - 1) == PYCDS_NONE);
+}
+
 void index_find(Archive *a, uint32_t folder, const char *tail, size_t length, Found *found) {
     const PycdsEntry *entry = find_entry(a, folder, tail, length);
     Listing *listing = NULL;
@@ -226,19 +234,22 @@ void index_find(Archive *a, uint32_t folder, const char *tail, size_t length, Fo
     found->kind = FIND_ASK;
     switch (entry->kind) {
     case PYCDS_ENTRY_PACKAGE:
-        /* __pycache__-like files of the same name lose against a package, so only the folder's name counts. */
+        /* A package wins over files of its name, so only the folder's name counts. */
         if ((state == 1 || has_name) && entry->child != PYCDS_NONE) find_package(a, entry->child, found);
         return;
     case PYCDS_ENTRY_SOURCE:
     case PYCDS_ENTRY_EXTENSION:
     case PYCDS_ENTRY_SOURCELESS:
-        if (state == 0 && (has_name || has_suffix != entry->suffix)) return; /* a folder of that name may be a package by now */
+        if (state == 0 && has_suffix != entry->suffix) return;
+        if (state == 0 && has_name && entry->child == PYCDS_NONE) return; /* a folder of that name came: it may be a package */
+        if (entry->child != PYCDS_NONE && (state == 1 || has_name) && !still_no_package(a, entry->child)) return;
         found->kind = FIND_FILE;
         found->file = entry;
         found->folder = folder;
         return;
     case PYCDS_ENTRY_NAMESPACE:
-        if (state == 0 && has_suffix != PYCDS_NONE) return;
+        if (state == 0 && (!has_name || has_suffix != PYCDS_NONE)) return;
+        if (entry->child == PYCDS_NONE || !still_no_package(a, entry->child)) return;
         found->kind = FIND_NAMESPACE;
         return;
     default:

@@ -262,7 +262,7 @@ static PyObject *module_status(PyObject *self, PyObject *args) {
     if (put(dict, "active", PyBool_FromLong(state.active && state.has_archive)) < 0 ||
         put(dict, "mode", PyUnicode_FromString(modes[mode])) < 0 ||
         put(dict, "archive", text_or_none(state.has_archive ? state.archive.path : NULL)) < 0 ||
-        put(dict, "reason", text_or_none(state.active && state.has_archive ? NULL : refusal)) < 0 ||
+        put(dict, "reason", text_or_none(state.active && state.has_archive ? NULL : state.active && trace_active && !refusal[0] ? "only tracing" : refusal)) < 0 ||
         put(dict, "hit", PyLong_FromUnsignedLong(state.hits)) < 0 ||
         put(dict, "miss", PyLong_FromUnsignedLong(state.misses)) < 0 ||
         put(dict, "stale", PyLong_FromUnsignedLong(state.stales)) < 0 ||
@@ -277,7 +277,7 @@ static PyObject *module_status(PyObject *self, PyObject *args) {
 static PyObject *module_disable(PyObject *self, PyObject *args) {
     int restored = 1;
     (void)self, (void)args;
-    if (!state.active) return PyBool_FromLong(1);
+    if (!state.active) return PyBool_FromLong(0);
     if (PyDict_GetItemString(state.bootstrap_dict, "_find_and_load") == state.our_find_and_load) {
         if (PyDict_SetItemString(state.bootstrap_dict, "_find_and_load", state.find_and_load) < 0) return NULL;
     } else {
@@ -297,7 +297,7 @@ static PyObject *module_disable(PyObject *self, PyObject *args) {
 
 static PyMethodDef methods[] = {
     {"status", module_status, METH_NOARGS, "status() -> dict: active, mode, archive, reason, hit, miss, stale, tracing."},
-    {"disable", module_disable, METH_NOARGS, "disable() -> bool: stock imports from now on."},
+    {"disable", module_disable, METH_NOARGS, "disable() -> bool: stock imports from now on; true if PyCDS was active until now."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -316,8 +316,9 @@ int pycds_start(const Request *request) {
 
 static int module_exec(PyObject *module) {
     (void)module;
-    /* Under `pycds run` the launcher starts the runtime itself, later. */
-    if (!started && !dlsym(RTLD_DEFAULT, "pycds_launch_active")) activate_installed();
+    /* Under `pycds run` the launcher starts the runtime itself, later; one that fell back to stock's main says 0. */
+    const int *launched = dlsym(RTLD_DEFAULT, "pycds_launch_active");
+    if (!started && !(launched && *launched)) activate_installed();
     if (PyErr_Occurred()) PyErr_Clear();
     return 0;
 }

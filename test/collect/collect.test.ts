@@ -103,7 +103,7 @@ describe.each(supported)("CPython $version ($exe)", ({ exe, version }) => {
     const good = write("good.py", "");
     const bad = write("bad.py", "def (:\n");
     const nul = write("nul.py", "x = '\0'\n");
-    const crash = write("deep.py", `x = ${"(".repeat(150)}${")".repeat(150)}\n`);
+    const crash = write("deep.py", `x = ${"(".repeat(300)}${")".repeat(300)}\n`);
     const { input } = await collectIn(site, {
       trace: traceOf([
         source("good", good), source("bad", bad), source("nul", nul), source("deep", crash), source("gone", join(site, "gone.py")), source("gone_too", join(root, "no-folder", "x.py")),
@@ -133,8 +133,9 @@ describe.each(supported)("CPython $version ($exe)", ({ exe, version }) => {
     const files = ["a", "b", "c"].map((name) => write(`${name}.py`, "x = 1\n"));
     const killer = join(root, `killer-${version}`);
     writeFileSync(killer, `#!/bin/sh\nexec "${exe}" -c 'import os, sys
-script = sys.argv[sys.argv.index("-c") + 1]
-sys.argv = ["-c", *sys.argv[sys.argv.index("-c") + 2:]]
+words = sys.argv[1:]
+at = words.index("-c")
+script, sys.argv = words[at + 1], words[at + 1:]
 real = compile
 def compile(data, path, *args, **options):
     if path.endswith("b.py"): os.abort()

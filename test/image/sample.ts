@@ -8,6 +8,7 @@ import { entryKind, features, none, stampKind } from "../../src/image/schema.ts"
 import { sectionOrder, undigested } from "../../src/image/sections.ts";
 import type { SectionName } from "../../src/image/schema.ts";
 import { encodeRelocations } from "../../src/image/slots.ts";
+import type { Relocations } from "../../src/image/slots.ts";
 import { StringTable } from "../../src/image/strings.ts";
 import { headerDigest, writeImage } from "../../src/image/writer.ts";
 import { Faults } from "../../src/image/faults.ts";
@@ -17,7 +18,7 @@ const base = 0x10_0001_0000n;
 const unitSize = 320;
 
 /** A code object at 0 and a tuple at 272 (behind its GC header), tied to each other. */
-function sampleUnit(offset: number): { readonly data: Uint8Array; readonly relocations: Uint8Array } {
+function sampleUnit(offset: number, changes: Partial<Relocations>): { readonly data: Uint8Array; readonly relocations: Uint8Array } {
   const data = new Uint8Array(unitSize);
   const view = viewOf(data);
   view.setUint32(0, 0xffffffff, true);
@@ -31,15 +32,17 @@ function sampleUnit(offset: number): { readonly data: Uint8Array; readonly reloc
     filename: [112],
     codeVersion: [92],
     rebuilt: [{ kind: "frozenset", items: 40, count: 1, slots: [56] }],
+    ...changes,
   });
   return { data, relocations };
 }
 
-export function sampleImage(): Uint8Array {
+/** @param changes other relocations for its units, sound or not */
+export function sampleImage(changes: Partial<Relocations> = {}): Uint8Array {
   const strings = new StringTable();
   const text = (value: string): { ref: number; length: number } => strings.add(value);
   const offsets = [0, unitSize];
-  const units = offsets.map(sampleUnit);
+  const units = offsets.map((offset) => sampleUnit(offset, changes));
   const relocations = new Uint8Array(2 * 128);
   const block = new Uint8Array(128);
   viewOf(block).setUint32(0, 0xffffffff, true);

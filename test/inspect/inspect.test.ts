@@ -104,6 +104,7 @@ describe.each(known)("inspection of an archive for $version ($exe)", (python) =>
       }
     }
     expect(checkMap(`${map}${lines[5]}\n`, image).map(({ what }) => what)).toContainEqual(expect.stringContaining("there twice"));
+    expect(checkMap(map.replace("folder=0", "more=1 folder=0"), image).map(({ what }) => what)).toEqual([expect.stringContaining("says more")]);
     expect(checkMap(map.replace("folder=0", "folder=77"), image).map(({ what }) => what)).toContain("there is no folder 77");
     expect(checkMap(map.slice(0, -1), image)).toContainEqual(expect.objectContaining({ what: expect.stringContaining("cut") as unknown }));
     expect(checkMap("nonsense\n\n", image).length).toBeGreaterThan(3);
