@@ -127,8 +127,14 @@ async function prepare(program: Program, venvs: ArmVenvs, tools: Toolchain, work
     { name: "stock", argv: command(venvs.stock), env: cleanEnv(tools.env) },
     { name: "archive", argv: command(venvs.archive), env: cleanEnv(tools.env, env) },
   ];
-  if (venvs.peer !== undefined && own) arms.push(await peerArm(venvs.peer, program.args, work, tools.env, tools.cwd));
-  return { arms, ...served };
+  if (venvs.peer === undefined || !own) return { arms, ...served };
+  try {
+    return { arms: [...arms, await peerArm(venvs.peer, program.args, work, tools.env, tools.cwd)], ...served };
+  } catch (error) {
+    // its finder has no get_code, so `python -m` fails under it; an import that counts must not go missing
+    if (program.counted || !(error instanceof PycdsError)) throw error;
+    return { arms, ...served, peerFault: error.line };
+  }
 }
 
 /** The scratch venvs of the basket for an interpreter. */

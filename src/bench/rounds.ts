@@ -16,6 +16,8 @@ import type { Arm, ArmName, BenchRun, Measured, Sample, Served } from "./types.t
 export interface Ready {
   readonly arms: readonly Arm[];
   readonly served?: Served;
+  /** Why the peer takes no part, where it was wanted. */
+  readonly peerFault?: string;
 }
 
 export interface Case {
@@ -51,7 +53,7 @@ export async function runBench(options: BenchOptions): Promise<BenchRun> {
   try {
     const measured: Measured[] = [];
     for (const one of options.cases) {
-      const { arms, served } = await one.prepare();
+      const { arms, ...known } = await one.prepare();
       const samples = new Map<ArmName, Sample[]>(arms.map((arm) => [arm.name, []]));
       for (let round = -warmups; round < rounds; round += 1) {
         options.progress?.(round < 0 ? `${one.name}: warming up` : `${one.name}: round ${round + 1} of ${rounds}`);
@@ -60,7 +62,7 @@ export async function runBench(options: BenchOptions): Promise<BenchRun> {
           if (round >= 0) samples.get(arm.name)?.push(sample);
         }
       }
-      measured.push({ name: one.name, counted: one.counted, samples, ...(served === undefined ? {} : { served }) });
+      measured.push({ name: one.name, counted: one.counted, samples, ...known });
     }
     return {
       report: reportOf(options.python, measured),

@@ -60,6 +60,7 @@ export function legend(run: BenchRun): readonly string[] {
     `minor faults: medians, ${run.measured.some((one) => one.samples.has("peer")) ? "stock / archive / peer" : "stock / archive"}.`,
     `${machine.cpu}, ${machine.cores} cores, Linux ${machine.kernel}, load ${machine.loadBefore.toFixed(2)} at the start.`,
     ...overhead,
+    ...run.measured.flatMap((one) => (one.peerFault === undefined ? [] : [`${one.name}: no peer: ${one.peerFault}`])),
   ];
 }
 

@@ -35,6 +35,8 @@ export interface Measured {
   readonly counted: boolean;
   readonly samples: ReadonlyMap<ArmName, readonly Sample[]>;
   readonly served?: Served;
+  /** Why the peer has no samples, where it was wanted. */
+  readonly peerFault?: string;
 }
 
 /** `pycds bench --json`; a contract, checked from outside. */

@@ -30,13 +30,22 @@ export interface Context {
 export function processContext(): Context {
   return {
     env: process.env,
-    cwd: process.cwd(),
+    cwd: workingFolder(),
     terminal: process.stderr.isTTY,
     temporary: tmpdir(),
     print: (text) => void process.stdout.write(`${text}\n`),
     say: (text) => void process.stderr.write(`${text}\n`),
     sayRaw: (text) => void process.stderr.write(text),
   };
+}
+
+/** A folder that was deleted can still be worked in. */
+function workingFolder(): string {
+  try {
+    return process.cwd();
+  } catch {
+    return "/";
+  }
 }
 
 /** The folder of package.json: two levels above src/cli and dist/cli alike. */

@@ -33,7 +33,16 @@ export function collectFaults<T, R>(items: readonly T[], step: (item: T) => R): 
 export function faultsOf(error: unknown): readonly PycdsError[] {
   if (error instanceof Faults || error instanceof ImageError) return error.faults;
   if (error instanceof PycdsError) return [error];
+  if (isSystemError(error)) {
+    const file = error.path === undefined ? {} : { file: error.path };
+    return [new PycdsError("SYSTEM", `cannot ${error.syscall}`, error.message, { ...file, next: "check that path, its permissions and the space on its disk", cause: error })];
+  }
   throw error;
+}
+
+/** What the operating system refused us is nobody's bug. */
+function isSystemError(error: unknown): error is NodeJS.ErrnoException & { readonly syscall: string } {
+  return error instanceof Error && "syscall" in error && typeof error.syscall === "string" && "errno" in error;
 }
 
 /** Writes an error as `pycds: error: …` lines and returns the exit status. */

@@ -72,12 +72,14 @@ describe("the report", () => {
   });
 
   it("prints a table that says how it was measured", () => {
-    const run: BenchRun = { report: reportOf("3.11.7", cases), measured: cases, rounds: 2, warmups: 1, machine: { cpu: "C", cores: 2, kernel: "6", loadBefore: 0.5 } };
+    const broken: Measured = { ...measured("c", { stock: [1], archive: [1] }, false), peerFault: "it fell over" };
+    const run: BenchRun = { report: reportOf("3.11.7", cases), measured: [...cases, broken], rounds: 2, warmups: 1, machine: { cpu: "C", cores: 2, kernel: "6", loadBefore: 0.5 } };
     const text = renderText(run);
     expect(text).toMatch(/^a +20\.0 +10\.0 +2\.00x +2\.00–2\.00 +16\.0 +1\.25x +1\.60x +100 \/ 100 \/ 100 +5 \/ 2 \/ 1$/m);
     expect(text).toMatch(/^geometric mean +4\.00x +2\.24x$/m);
     expect(text).toContain("2 interleaved rounds after 1 that are not counted");
     expect(text).toContain("adds 0.50 ms");
+    expect(text).toContain("c: no peer: it fell over");
     const markdown = renderMarkdown(run, "npm run bench");
     expect(markdown).toContain("| a | 20.0 | 10.0 | 2.00x | 2.00–2.00 | 16.0 | 1.25x | 1.60x | 100 / 100 / 100 | 5 / 2 / 1 |");
     expect(new Set(markdown.split("\n").filter((line) => line.startsWith("|")).map((line) => line.split("|").length)).size).toBe(1);

@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { knownAbis } from "../../src/abi/load.ts";
 import { pythons } from "../support/pythons.ts";
+import type { Context } from "../../src/cli/context.ts";
+import { reportError } from "../../src/cli/report.ts";
 import { makeWorld } from "./support.ts";
 
 const world = makeWorld("errors");
@@ -20,7 +22,7 @@ function complain(args: readonly string[], env: Record<string, string> = {}): { 
   const before = readdirSync(world.work).toSorted();
   const done = world.pycds(args, env);
   expect(readdirSync(world.work).toSorted()).toEqual(before);
-  expect(readdirSync(join(world.root, "tmp"))).toEqual([]);
+  expect(readdirSync(world.temporary)).toEqual([]);
   return { status: done.status, lines: done.stderr.trimEnd().split("\n"), stdout: done.stdout };
 }
 
@@ -45,7 +47,7 @@ describe("the command line", () => {
   it.each<[readonly string[], RegExp]>([
     [[], /no command given/],
     [["frobnicate"], /unknown command 'frobnicate'/],
-    [["build", "--frob"], /unknown option '--frob' — see: pycds build --help/],
+    [["build", "-o", "x", "--frob"], /unknown option '--frob' — see: pycds build --help/],
     [["build", "--all"], /required option '-o, --output <file>' not specified/],
     [["build", "-o", "x", "--all", "--optimize", "3"], /it is not 0, 1 or 2/],
     [["build", "-o", "x"], /nothing to build: neither a trace nor --all is given — make a trace with: /],
@@ -230,20 +232,23 @@ describe.skipIf(first === undefined)("damaged archives", () => {
   });
 });
 
-describe("our own faults", () => {
-  it("end with 70; --debug shows where", () => {
-    // a TMPDIR that is no folder is nothing that we foresee in the middle of a build
-    const trace = { pycds: "trace", version: 1, sys_path: [], python: { executable: first?.exe, hexversion: 0, cache_tag: "", optimize: 0, prefix: "/", base_prefix: "/" } };
-    trace.python.hexversion = Number(execFileSync(first?.exe ?? "", ["-c", "import sys; print(sys.hexversion)"], { encoding: "utf8" }));
+describe("faults that nobody foresaw", () => {
+  const shown: string[] = [];
+  const context: Context = { env: {}, cwd: "/", terminal: false, temporary: "/", print: () => undefined, say: (text) => void shown.push(text), sayRaw: () => undefined };
+  it("are our own: 70, and --debug shows where", () => {
+    expect(reportError(context, new TypeError("boom\nbang"), false)).toBe(70);
+    expect(shown.splice(0)).toEqual(["pycds: error: TypeError: boom bang — this is a fault of pycds itself — run it again with --debug and report what it prints"]);
+    expect(reportError(context, new TypeError("boom"), true)).toBe(70);
+    expect(shown.splice(0)[1]).toContain("errors.test.ts");
+  });
+  it.skipIf(first === undefined)("are the system's: 2", () => {
     writeFileSync(at("n.py"), "");
-    writeFileSync(at("bug.trace"), `${JSON.stringify(trace)}\n${JSON.stringify({ module: "n", kind: "source", file: at("n.py"), path: null })}\n`);
-    const args = ["build", "--trace", "bug.trace", "-o", "bug.pycds"];
-    const plain = complain(args, { TMPDIR: at("text") });
-    expect(plain.status).toBe(70);
-    expect(plain.lines).toHaveLength(1);
-    expect(plain.lines[0]).toMatch(/^pycds: error: .+ — this is a fault of pycds itself — run it again with --debug/);
-    const debug = complain([...args, "--debug"], { TMPDIR: at("text") });
-    expect(debug.status).toBe(70);
-    expect(debug.lines.join("\n")).toContain("    at ");
+    const hexversion = Number(execFileSync(first?.exe ?? "", ["-c", "import sys; print(sys.hexversion)"], { encoding: "utf8" }));
+    const header = { pycds: "trace", version: 1, sys_path: [], python: { executable: first?.exe, hexversion, cache_tag: "", optimize: 0, prefix: "/", base_prefix: "/" } };
+    writeFileSync(at("n.trace"), `${JSON.stringify(header)}\n${JSON.stringify({ module: "n", kind: "source", file: at("n.py"), path: null })}\n`);
+    const { status, lines } = complain(["build", "--trace", "n.trace", "-o", "n.pycds"], { TMPDIR: at("text") });
+    expect(status).toBe(2);
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toMatch(/^pycds: error: cannot mkdtemp \(.*\) — ENOTDIR.* — check that path/);
   });
 });
