@@ -78,8 +78,13 @@ function quotable(run: BenchRun): boolean {
   return run.rounds >= quotedRounds && run.measured.filter((one) => one.counted).length >= 7;
 }
 
+/** The results as a file that anybody can compare with theirs: no path of this machine in it. */
 function resultsFile(run: BenchRun, argv: readonly string[]): string {
-  const shown = argv.map((word) => (word.includes("/") ? `python${run.report.python.replace(/\.\d+$/, "")}` : word));
+  const shown = argv.flatMap((word, index) => {
+    const before = argv[index - 1];
+    if ([word, before].some((one) => one === "--results" || one === "--dir")) return [];
+    return [before === "--python" ? `python${run.report.python.replace(/\.\d+$/, "")}` : word];
+  });
   return `# Measured\n\n${renderMarkdown(run, ["npm run bench --", ...shown].join(" "))}`;
 }
 

@@ -133,7 +133,7 @@ async function prepare(program: Program, venvs: ArmVenvs, tools: Toolchain, work
   } catch (error) {
     // its finder has no get_code, so `python -m` fails under it; an import that counts must not go missing
     if (program.counted || !(error instanceof PycdsError)) throw error;
-    return { arms, ...served, peerFault: error.line };
+    return { arms, ...served, peerFault: error.why.split(" | ").at(-1) ?? error.why };
   }
 }
 
