@@ -26,7 +26,7 @@ export function cleanEnv(env: Env, more: Env = {}): NodeJS.ProcessEnv {
 }
 
 /** Runs to the end and returns what came out, whatever the status. */
-export async function run(argv: readonly string[], env: NodeJS.ProcessEnv, cwd?: string): Promise<Finished> {
+export async function run(argv: readonly string[], env: NodeJS.ProcessEnv, cwd?: string, next?: string): Promise<Finished> {
   const [file, ...rest] = argv;
   if (file === undefined) throw new PycdsError("BENCH_NO_COMMAND", "cannot run a command", "it is empty");
   return new Promise((resolve, reject) => {
@@ -36,7 +36,7 @@ export async function run(argv: readonly string[], env: NodeJS.ProcessEnv, cwd?:
     child.stdout.on("data", (chunk: Buffer) => out.push(chunk));
     child.stderr.on("data", (chunk: Buffer) => err.push(chunk));
     child.on("error", (cause) => {
-      reject(new PycdsError("BENCH_SPAWN", `cannot start ${file}`, cause.message, { cause }));
+      reject(new PycdsError("BENCH_SPAWN", `cannot start ${file}`, cause.message, { cause, ...(next === undefined ? {} : { next }) }));
     });
     child.on("close", (status, signal) => {
       resolve({ status, signal, stdout: Buffer.concat(out).toString("utf8"), stderr: Buffer.concat(err).toString("utf8") });

@@ -1,6 +1,6 @@
 /** Interpreters to measure: found on PATH, asked about themselves. */
 import { constants } from "node:fs";
-import { access } from "node:fs/promises";
+import { access, realpath } from "node:fs/promises";
 import { delimiter, isAbsolute, join, resolve } from "node:path";
 import { PycdsError } from "../base/errors.ts";
 import { cleanEnv, failed, run } from "./process.ts";
@@ -37,13 +37,13 @@ print(json.dumps({
 /** Asks an interpreter what it is. */
 export async function probePython(exe: string, env: Env): Promise<Python> {
   const argv = [exe, "-I", "-c", question];
-  const done = await run(argv, cleanEnv(env));
+  const done = await run(argv, cleanEnv(env), undefined, "name a CPython with --python");
   if (done.status !== 0) throw failed("ask the interpreter what it is", [exe], done, "name a CPython with --python");
   const { implementation, ...python } = JSON.parse(done.stdout) as Python & { implementation: string };
   if (implementation !== "cpython") {
     throw new PycdsError("BENCH_NOT_CPYTHON", "cannot use the interpreter", `it is ${implementation}`, { file: exe, next: "name a CPython with --python" });
   }
-  return python;
+  return { ...python, base: await realpath(python.base) }; // python3, python3.11 and python are one
 }
 
 /** The file that a command name stands for, or undefined. */

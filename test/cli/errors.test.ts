@@ -1,13 +1,17 @@
 /** Every bad input: one clear line, the exit status of style.md, nothing left behind (issue 3, "Bad input"). */
-import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { knownAbis } from "../../src/abi/load.ts";
+import { checkout } from "../support/built.ts";
 import { pythons } from "../support/pythons.ts";
 import type { Context } from "../../src/cli/context.ts";
 import { reportError } from "../../src/cli/report.ts";
 import { makeWorld } from "./support.ts";
+
+// interpreters and the command line are started many times, on machines of any speed
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const world = makeWorld("errors");
 afterAll(() => world.remove());
@@ -229,6 +233,11 @@ describe.skipIf(first === undefined)("damaged archives", () => {
     expect(readFileSync(at("kept.pycds"), "utf8")).toBe("before");
     expect(world.pycds(["build", "--trace", "m.trace", "-o", at("kept.pycds"), "-q"], {}).status).toBe(0);
     expect(readFileSync(at("kept.pycds")).byteLength).toBeGreaterThan(1000);
+    // whoever may write an archive decides what is imported: no umask makes it writable for others
+    expect(statSync(at("kept.pycds")).mode & 0o777).toBe(0o644);
+    const open = spawnSync("sh", ["-c", 'umask 0; exec "$0" "$@"', process.execPath, join(checkout, "bin", "pycds"), "build", "--trace", "m.trace", "-o", at("open.pycds")], { cwd: world.work, env: world.env });
+    expect(open.status).toBe(0);
+    expect(statSync(at("open.pycds")).mode & 0o777).toBe(0o644);
   });
 });
 

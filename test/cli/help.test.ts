@@ -1,6 +1,9 @@
 /** `--help` of every command (design.md, "Interfaces"). */
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it, vi } from "vitest";
 import { makeWorld } from "./support.ts";
+
+// interpreters and the command line are started many times, on machines of any speed
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const world = makeWorld("help");
 afterAll(() => world.remove());

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it, vi } from "vitest";
 import { abiId, knownAbis, loadAbi } from "../../src/abi/load.ts";
 import { buildArchive } from "../../src/archive/build.ts";
 import { interpreterCompiler } from "../../src/archive/collect-compile.ts";
@@ -17,6 +17,9 @@ import { PycdsError } from "../../src/base/errors.ts";
 import { describeInterpreter } from "../../src/trace/interpreter.ts";
 import type { InterpreterInfo, Trace, TraceModule } from "../../src/trace/types.ts";
 import { pythonEnvironment, pythons } from "../support/pythons.ts";
+
+// interpreters and the command line are started many times, on machines of any speed
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const root = mkdtempSync(join(tmpdir(), "pycds-collect-"));
 afterAll(() => {

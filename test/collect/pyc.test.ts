@@ -4,12 +4,15 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, utimesSync,
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it, vi } from "vitest";
 import { cachedName, choosePyc, importlibMtime } from "../../src/archive/collect-pyc.ts";
 import type { PycRules } from "../../src/archive/collect-pyc.ts";
 import { machineView } from "../../src/archive/collect-view.ts";
 import { describeInterpreter } from "../../src/trace/interpreter.ts";
 import { pythonEnvironment, pythons } from "../support/pythons.ts";
+
+// interpreters and the command line are started many times, on machines of any speed
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const root = mkdtempSync(join(tmpdir(), "pycds-pyc-"));
 afterAll(() => {

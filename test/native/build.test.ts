@@ -83,7 +83,7 @@ describe("build-native", () => {
 });
 
 const found = pythons();
-it.skipIf(found.length > 0)("any CPython (none on this machine: loading the runtime was not tried)", () => undefined);
+it.skip.each(["3.9", "3.10", "3.11", "3.12", "3.13"].filter((version) => !found.some((each) => each.version === version)))("the runtime in CPython %s (not on this machine)", () => undefined);
 
 // facts/cpython.md §8: one binary for 3.9 to 3.15, of symbols that all of them export
 describe.each(found)("the runtime in CPython $version ($exe)", ({ exe }) => {

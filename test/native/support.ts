@@ -25,7 +25,7 @@ async function compile(flags: readonly string[], sources: readonly string[], out
 }
 
 export function compileHarness(output: string, flags: readonly string[] = ["-O2"]): Promise<string> {
-  return compile(flags, [join(here, "harness.c"), join(here, "fake_python.c"), ...withoutPython], output);
+  return compile(flags, [...["harness.c", "walk.c", "fake_python.c"].map((name) => join(here, name)), ...withoutPython], output);
 }
 
 export function compileShim(output: string): Promise<string> {

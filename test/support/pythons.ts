@@ -1,30 +1,45 @@
 /**
  * The CPythons that tests run against: from PYCDS_TEST_PYTHONS (colon-separated
- * executables) if set, else pyenv's versions and /usr/bin. Only 3.9 and later.
+ * executables) if set, else pyenv's versions, /usr/bin, and what tools/pythons
+ * brought into its cache. Only 3.9 and later.
  */
-import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, realpathSync } from "node:fs";
-import { homedir } from "node:os";
-import { join } from "node:path";
+import { findPythons } from "../../tools/pythons/find.ts";
+import type { Interpreter } from "../../tools/pythons/find.ts";
 
-export interface TestPython {
-  /** `3.11` */
-  readonly version: string;
-  readonly minor: number;
-  readonly exe: string;
-}
+/** `version` is `3.11`, or `3.13t` and `3.14d` for a build with ABI letters. */
+export type TestPython = Interpreter;
+
+/** The release builds up to this minor are what every test runs against. */
+const newestCommonMinor = 13;
 
 let found: readonly TestPython[] | undefined;
 
-/** All interpreters, by minor version; of one minor, pyenv's before the system's. */
-export function pythons(): readonly TestPython[] {
-  return (found ??= candidates()
-    .map(inquire)
-    .filter((python) => python !== undefined)
-    .sort((a, b) => a.minor - b.minor));
+/**
+ * Every interpreter of the machine, of any version and flavour, by version; of
+ * one version pyenv's first, then the system's, then the cache's.
+ */
+export function allPythons(): readonly TestPython[] {
+  if (found === undefined) {
+    const asked = process.env["PYCDS_TEST_PYTHONS"];
+    const { pythons: usable, unusable } = findPythons(asked?.split(":").filter((exe) => exe !== ""));
+    if (asked !== undefined && unusable.length > 0) throw new Error(`PYCDS_TEST_PYTHONS: ${unusable.map(({ exe, reason }) => `${exe}: ${reason}`).join("; ")}`);
+    for (const { exe, reason } of unusable) console.warn(`not tested: ${exe}: ${reason}`);
+    found = usable;
+  }
+  return found;
 }
 
-/** The first interpreter of a minor version, e.g. `3.11`. */
+/**
+ * Release builds of 3.9 to 3.13, and all others too under PYCDS_TEST_ALL_PYTHONS=1
+ * or when PYCDS_TEST_PYTHONS names them; by minor version, of one minor pyenv's
+ * before the system's.
+ */
+export function pythons(): readonly TestPython[] {
+  if (process.env["PYCDS_TEST_ALL_PYTHONS"] === "1" || process.env["PYCDS_TEST_PYTHONS"] !== undefined) return allPythons();
+  return allPythons().filter(({ flavour, minor }) => flavour === "release" && minor <= newestCommonMinor);
+}
+
+/** The first interpreter of a version, e.g. `3.11`. */
 export function python(version: string): TestPython | undefined {
   return pythons().find((each) => each.version === version);
 }
@@ -36,27 +51,4 @@ export function pythonEnvironment(): Record<string, string> {
     if (value !== undefined && name !== "PYTHONDONTWRITEBYTECODE" && name !== "PYTHONUNBUFFERED") environment[name] = value;
   }
   return environment;
-}
-
-function candidates(): string[] {
-  const asked = process.env["PYCDS_TEST_PYTHONS"];
-  if (asked !== undefined) return asked.split(":").filter((exe) => exe !== "");
-  const pyenv = join(process.env["PYENV_ROOT"] ?? join(homedir(), ".pyenv"), "versions");
-  const versions = existsSync(pyenv) ? readdirSync(pyenv).filter((name) => /^3\.\d+\.\d+$/.test(name)).sort() : [];
-  const system = existsSync("/usr/bin") ? readdirSync("/usr/bin").filter((name) => /^python3\.\d+$/.test(name)).sort() : [];
-  const exes = [...versions.map((name) => join(pyenv, name, "bin/python")), ...system.map((name) => join("/usr/bin", name))].filter(existsSync);
-  const seen = new Set<string>();
-  return exes.filter((exe) => {
-    const real = realpathSync(exe);
-    if (seen.has(real)) return false;
-    seen.add(real);
-    return true;
-  });
-}
-
-function inquire(exe: string): TestPython | undefined {
-  const program = "import sys; print(sys.implementation.name, *sys.version_info[:2])";
-  const [name, major, minor] = execFileSync(exe, ["-I", "-c", program], { encoding: "utf8", env: pythonEnvironment() }).trim().split(" ");
-  if (name !== "cpython" || major !== "3" || Number(minor) < 9) return undefined;
-  return { version: `3.${minor}`, minor: Number(minor), exe };
 }

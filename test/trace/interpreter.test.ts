@@ -3,11 +3,14 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it, vi } from "vitest";
 import { PycdsError } from "../../src/base/errors.ts";
 import { describeMarker } from "../../src/trace/describe-script.ts";
 import { describeInterpreter, parseDescription } from "../../src/trace/interpreter.ts";
 import { pythonEnvironment, pythons } from "../support/pythons.ts";
+
+// interpreters and the command line are started many times, on machines of any speed
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const root = mkdtempSync(join(tmpdir(), "pycds-interpreter-"));
 afterAll(() => {

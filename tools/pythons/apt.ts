@@ -128,6 +128,10 @@ function writeConfiguration(root: string, suite: string, type: string, mirror: s
     `APT::Install-Recommends "false";`,
     ...acquire,
     `Acquire::Languages "none";`,
+    // Lists are read once a run: kept small rather than quick.
+    `Acquire::GzipIndexes "true";`,
+    `Dir::Cache::pkgcache "";`,
+    `Dir::Cache::srcpkgcache "";`,
   ];
   writeFileSync(config, `${lines.join("\n")}\n`);
   return config;

@@ -1,0 +1,32 @@
+/* For the harness: an archive that was accepted keeps what runtime.h promises. */
+#ifndef PYCDS_WALK_H
+#define PYCDS_WALK_H
+
+#include "../../native/runtime/runtime.h"
+
+/* The last reason. */
+extern char why[PYCDS_WHY];
+
+#define CHECK(condition) ((condition) ? (void)0 : check_failed(#condition, __FILE__, __LINE__))
+/* Names the condition and aborts. */
+void check_failed(const char *condition, const char *file, int line);
+
+/* [offset, offset + size) lies in `limit` bytes. */
+static inline int inside(uint64_t offset, uint64_t size, uint64_t limit) { return offset <= limit && size <= limit - offset; }
+
+/* Uses every reference of the tables as the runtime does. */
+void walk(const Archive *a);
+
+typedef struct Loads {
+    unsigned loaded, refused;
+} Loads;
+
+/*
+ * Loads units [first, last). A unit that is refused was not touched, but for frozensets, which
+ * are made last; and no unit writes outside of itself and the names.
+ */
+void load_units(Archive *a, uint32_t first, uint32_t last, Loads *loads, int print);
+/* All of them, then every name. */
+void load_all(Archive *a, Loads *loads, int print);
+
+#endif
