@@ -120,7 +120,7 @@ static int map_archive(Archive *a, int fd, uint64_t size, char why[PYCDS_WHY]) {
     if (check_header(map, size, why) != 0 || tables_locate(a, why) != 0) return -1;
     const PycdsSection *data = tables_data(a);
     /* All of the index is read below: one call instead of a fault for every 64 KiB, and an answer instead of SIGBUS. */
-    if (madvise(map, data->offset, MADV_POPULATE_READ) != 0 && errno == EFAULT) return refuse(why, "it was truncated while it was being read");
+    if (madvise(map, tables_end(a), MADV_POPULATE_READ) != 0 && errno == EFAULT) return refuse(why, "it was truncated while it was being read");
     if (tables_digest(a, why) != 0 || tables_check(a, why) != 0) return -1;
     uint64_t offset = data->offset;
     if (map_data(a, fd, offset, why) != 0) return -1;

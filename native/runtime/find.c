@@ -206,14 +206,21 @@ static int look_up_entry(PyObject *entry, PyObject *name, const char *tail, size
     return ask_folder(entry, name, answer);
 }
 
+/* A module's name for the log; one with a lone surrogate has no UTF-8. */
+static const char *shown(PyObject *name) {
+    const char *text = PyUnicode_AsUTF8AndSize(name, NULL);
+    if (!text) PyErr_Clear();
+    return text ? text : "?";
+}
+
 void log_stale(PyObject *name, const char *why) {
     state.stales++;
-    if (log_wanted) log_line("stale %s: %s", PyUnicode_AsUTF8AndSize(name, NULL), why);
+    if (log_wanted) log_line("stale %s: %s", shown(name), why);
 }
 
 void log_miss(PyObject *name, const char *why) {
     state.misses++;
-    if (log_wanted) log_line("miss %s: %s", PyUnicode_AsUTF8AndSize(name, NULL), why ? why : "not in the archive");
+    if (log_wanted) log_line("miss %s: %s", shown(name), why ? why : "not in the archive");
 }
 
 /* A hit of the index: still the file it was, and is its code here? 1 serve, 0 ask the folder's stock finder. */

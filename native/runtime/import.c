@@ -183,10 +183,18 @@ static PyObject *release(PyObject *manager, PyObject *module) {
     return module;
 }
 
+/* Names with a lone surrogate have no UTF-8, by which the index is asked: they are stock's. */
+static int is_utf8_name(PyObject *name) {
+    if (!py_is_str(name)) return 0;
+    if (PyUnicode_AsUTF8AndSize(name, NULL)) return 1;
+    PyErr_Clear();
+    return 0;
+}
+
 PyObject *import_find_and_load(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     const char *why = NULL;
     (void)self;
-    if (count != 2 || !py_is_str(args[0]) || !guard_holds(&why)) {
+    if (count != 2 || !is_utf8_name(args[0]) || !guard_holds(&why)) {
         if (count == 2 && why) log_miss(args[0], why);
         PyObject *tuple = PyTuple_New(count), *result = NULL;
         for (Py_ssize_t i = 0; tuple && i < count; i++) PyTuple_SetItem(tuple, i, py_new_ref(args[i]));

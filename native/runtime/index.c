@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tables.h"
 #include "xxh3.h"
 
 /*
@@ -150,7 +151,7 @@ static const PycdsEntry *find_entry(const Archive *a, uint32_t folder, const cha
         uint32_t value = a->entry_hash[at];
         if (!value) return NULL;
         const PycdsEntry *entry = &a->entries[value - 1];
-        if (entry->folder == folder && entry->name_length == length && memcmp(archive_string(a, entry->name), tail, length) == 0) return entry;
+        if (entry->folder == folder && entry->name_length == length && tables_entry_ok(a, value - 1) && memcmp(archive_string(a, entry->name), tail, length) == 0) return entry;
     }
 }
 

@@ -6,7 +6,7 @@
  * marked interned without being the interned one would be wrong
  * (facts/cpython.md §3).
  */
-#include "runtime.h"
+#include "tables.h"
 #include "xxh3.h"
 
 /* The block that `index` is in; tables_check has seen that blocks partition the names. */
@@ -35,12 +35,12 @@ PyObject *name_object(Archive *archive, uint32_t index) {
     PyObject *name = archive->canonical[index];
     if (name != NULL) return name;
 
-    const uint32_t word = archive->names[index];
+    const uint32_t word = archive->names[index], block = block_of(archive, index);
+    if (!tables_name_ok(archive, index, &archive->name_blocks[block])) return NULL;
     if (word & PYCDS_NAME_LATIN1) {
         /* A singleton of the interpreter, but perhaps not interned yet (until 3.11). */
         name = py_new_ref(external_object(PYCDS_EXT_LATIN1 + (word & ~PYCDS_NAME_LATIN1)));
     } else {
-        const uint32_t block = block_of(archive, index);
         if (archive->block_state[block] != UNIT_READY && (archive->block_state[block] == UNIT_BAD || check_block(archive, block) != 0)) return NULL;
         uint8_t *object = archive->data + archive->name_blocks[block].data_offset + ((uint64_t)word << 4);
         *(PyObject **)(void *)(object + archive->abi->type_offset) = &PyUnicode_Type;

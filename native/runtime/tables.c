@@ -1,7 +1,9 @@
 /*
  * The tables of an archive, checked when it is mapped: after this every index,
  * offset and string reference in them may be used as it stands, and every
- * probe of a hash table ends.
+ * probe of a hash table ends. Two tables grow with everything that could be
+ * imported, while a process uses little of them: entries and names are checked
+ * one by one at their use (tables_entry_ok, tables_name_ok).
  */
 #include "tables.h"
 
@@ -29,6 +31,14 @@ static const PycdsSection *find_section(const Archive *a, uint32_t kind) {
     for (uint32_t i = 0; i < a->header->section_count; i++)
         if (sections[i].kind == kind) return &sections[i];
     return NULL;
+}
+
+uint64_t tables_end(const Archive *a) {
+    const PycdsSection *sections = section_table(a);
+    uint64_t end = 0;
+    for (uint32_t i = 0; i < a->header->section_count; i++)
+        if (sections[i].kind < 32 && (PYCDS_SECTIONS_EAGER & UINT32_C(1) << sections[i].kind) != 0 && sections[i].offset + sections[i].size > end) end = sections[i].offset + sections[i].size;
+    return end;
 }
 
 const PycdsSection *tables_data(const Archive *a) { return find_section(a, PYCDS_SECTION_DATA); }
@@ -164,7 +174,8 @@ static int check_folders(const Archive *a, char why[PYCDS_WHY]) {
     return check_hash(a->folder_hash, a->folder_hash_size, a->folder_count, "folder", why);
 }
 
-static int entry_ok(const Archive *a, const PycdsEntry *e, uint32_t index) {
+int tables_entry_ok(const Archive *a, uint32_t index) {
+    const PycdsEntry *e = &a->entries[index];
     if (!index_ok(e->folder, a->folder_count) || !text_ok(a, e->name, e->name_length)) return 0;
     const PycdsFolder *folder = &a->folders[e->folder];
     if (index - folder->first_entry >= folder->entry_count) return 0; /* unsigned: an index before the first one is a huge number */
@@ -181,12 +192,6 @@ static int entry_ok(const Archive *a, const PycdsEntry *e, uint32_t index) {
     return e->stamp_kind == PYCDS_STAMP_PYC ? string_ok(a, e->stamp_file) : optional_string_ok(a, e->stamp_file);
 }
 
-static int check_entries(const Archive *a, char why[PYCDS_WHY]) {
-    for (uint32_t i = 0; i < a->entry_count; i++)
-        if (!entry_ok(a, &a->entries[i], i)) return refuse(why, "entry %" PRIu32 " is damaged", i);
-    return check_hash(a->entry_hash, a->entry_hash_size, a->entry_count, "entry", why);
-}
-
 /* Units and name blocks lie in DATA one after the other: none reaches into what another one owns. */
 static int check_units(const Archive *a, char why[PYCDS_WHY]) {
     uint64_t end = 0;
@@ -200,8 +205,6 @@ static int check_units(const Archive *a, char why[PYCDS_WHY]) {
             return refuse(why, "unit %" PRIu32 " has impossible relocations", i);
     }
 
-    /* What we touch of a str: the smallest header there is, PyASCIIObject of 3.12+ (40 bytes; 16 more in free-threaded builds). */
-    const uint64_t str_size = (uint64_t)a->abi->type_offset + 32;
     uint32_t next = 0;
     for (uint32_t i = 0; i < a->name_block_count; i++) {
         const PycdsNameBlock *b = &a->name_blocks[i];
@@ -209,19 +212,22 @@ static int check_units(const Archive *a, char why[PYCDS_WHY]) {
             return refuse(why, "name block %" PRIu32 " is misplaced in DATA", i);
         end = b->data_offset + b->data_size;
         if (b->first_name != next || !range_ok(next, b->name_count, a->name_count)) return refuse(why, "name block %" PRIu32 " has the wrong names", i);
-        for (uint32_t last = next + b->name_count; next < last; next++) {
-            const uint32_t word = a->names[next];
-            const int ok = word & PYCDS_NAME_LATIN1 ? (word & ~PYCDS_NAME_LATIN1) <= 0xff : range_ok((uint64_t)word << 4, str_size, b->data_size);
-            if (!ok) return refuse(why, "name %" PRIu32 " is outside of its block", next);
-        }
+        next += b->name_count;
     }
     if (next != a->name_count) return refuse(why, "%" PRIu32 " of %" PRIu32 " names are in no block", a->name_count - next, a->name_count);
     return 0;
 }
 
+int tables_name_ok(const Archive *a, uint32_t index, const PycdsNameBlock *block) {
+    /* What we touch of a str: the smallest header there is, PyASCIIObject of 3.12+ (40 bytes; 16 more in free-threaded builds). */
+    const uint64_t str_size = (uint64_t)a->abi->type_offset + 32;
+    const uint32_t word = a->names[index];
+    return word & PYCDS_NAME_LATIN1 ? (word & ~PYCDS_NAME_LATIN1) <= 0xff : range_ok((uint64_t)word << 4, str_size, block->data_size);
+}
+
 int tables_check(const Archive *a, char why[PYCDS_WHY]) {
     if (a->strings_size == 0 || a->strings[a->strings_size - 1] != '\0') return refuse(why, "its strings are cut");
     if ((uint64_t)a->header->data_hot_size * PYCDS_HOT_UNIT > a->data_size) return refuse(why, "its hot part is larger than DATA");
-    if (check_abi(a, why) != 0 || check_folders(a, why) != 0 || check_entries(a, why) != 0 || check_units(a, why) != 0) return -1;
-    return 0;
+    if (check_abi(a, why) != 0 || check_folders(a, why) != 0 || check_units(a, why) != 0) return -1;
+    return check_hash(a->entry_hash, a->entry_hash_size, a->entry_count, "entry", why);
 }

@@ -30,13 +30,16 @@ export function allPythons(): readonly TestPython[] {
 }
 
 /**
- * Release builds of 3.9 to 3.13, and all others too under PYCDS_TEST_ALL_PYTHONS=1
- * or when PYCDS_TEST_PYTHONS names them; by minor version, of one minor pyenv's
- * before the system's.
+ * Release builds of 3.9 to 3.13, the cache's only where the machine has none of
+ * its own; all others too under PYCDS_TEST_ALL_PYTHONS=1 or when
+ * PYCDS_TEST_PYTHONS names them. By minor version, of one minor pyenv's before
+ * the system's.
  */
 export function pythons(): readonly TestPython[] {
   if (process.env["PYCDS_TEST_ALL_PYTHONS"] === "1" || process.env["PYCDS_TEST_PYTHONS"] !== undefined) return allPythons();
-  return allPythons().filter(({ flavour, minor }) => flavour === "release" && minor <= newestCommonMinor);
+  const common = allPythons().filter(({ flavour, minor }) => flavour === "release" && minor <= newestCommonMinor);
+  const own = new Set(common.filter(({ found: how }) => how !== "cache").map(({ minor }) => minor));
+  return common.filter(({ found: how, minor }) => how !== "cache" || !own.has(minor));
 }
 
 /** The first interpreter of a version, e.g. `3.11`. */

@@ -75,6 +75,10 @@ async function make(recipe: Recipe, final: string, work: Work): Promise<Manifest
     writeFileSync(`${file}.tmp`, `${JSON.stringify(manifest, undefined, 2)}\n`);
     renameSync(`${file}.tmp`, file);
     return manifest;
+  } catch (error) {
+    // A failed call left no manifest: what stands there is no interpreter to anyone.
+    rmSync(final, { recursive: true, force: true });
+    throw error;
   } finally {
     rmSync(scratch, { recursive: true, force: true });
     rmSync(made, { recursive: true, force: true });

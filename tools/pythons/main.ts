@@ -55,12 +55,13 @@ function rowOf(python: Interpreter): Row {
 }
 
 /** Tries the ways in turn; the reason of each that fails. */
-async function bring(ways: readonly Way[], work: Work): Promise<string[]> {
+async function bring(version: string, ways: readonly Way[], work: Work): Promise<string[]> {
   const reasons: string[] = [];
   for (const way of ways) {
     try {
-      await provide(recipeOf(way, work), work);
-      return [];
+      const { pythons } = await provide(recipeOf(way, work), work);
+      if (pythons.some((python) => python.version === version)) return [];
+      reasons.push(`${describeWay(way)}: it has ${pythons.map((python) => python.version).join(", ")}, not ${version}`);
     } catch (error) {
       work.signal.throwIfAborted();
       if (!(error instanceof PycdsError)) throw error;
@@ -75,8 +76,9 @@ async function answer(each: Wanted, request: { readonly list: boolean; readonly 
   const here = (): Interpreter[] => findPythons().pythons.filter((python) => python.version === version);
   const ways = each.ways.filter((way) => request.from === undefined || way.from === request.from);
   const enough = here().length > 0 && request.from === undefined;
-  const reasons = enough || request.list ? [] : await bring(ways, work);
+  const reasons = enough || request.list ? [] : await bring(version, ways, work);
   const rows = here().map(rowOf);
+  // With --from, an interpreter from elsewhere does not make up for it.
   if (reasons.length > 0) return [...rows, { version, reason: reasons.join("; ") }];
   if (rows.length > 0) return rows;
   const could = ways.length === 0 ? `no way to have it${request.from === undefined ? "" : ` from ${request.from}`}` : `not here; can be had: ${ways.map(describeWay).join(", or ")}`;
