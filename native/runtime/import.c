@@ -166,21 +166,35 @@ missing:
     return 0;
 }
 
-/* manager.__exit__(): keeps a pending exception, drops `module` when releasing fails. */
+/* `failed`: what a release answered. Keeps a pending exception; drops `module` when only releasing failed. */
+static PyObject *released(PyObject *module, int failed, PyObject *type, PyObject *value, PyObject *traceback) {
+    if (type) {
+        if (failed) PyErr_Clear();
+        PyErr_Restore(type, value, traceback);
+    } else if (failed) {
+        Py_DecRef(module);
+        return NULL;
+    }
+    return module;
+}
+
+/* manager.__exit__() */
 static PyObject *release(PyObject *manager, PyObject *module) {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     PyObject *result = PyObject_CallMethodObjArgs(manager, state.n___exit__, PY_NONE, PY_NONE, PY_NONE, NULL);
     Py_DecRef(result);
     Py_DecRef(manager);
-    if (type) {
-        if (!result) PyErr_Clear();
-        PyErr_Restore(type, value, traceback);
-    } else if (!result) {
-        Py_DecRef(module);
-        return NULL;
-    }
-    return module;
+    return released(module, result == NULL, type, value, traceback);
+}
+
+/* with _ModuleLockManager(name): _find_and_load_unlocked(name, import_), while no other thread is about (locks.c). */
+static PyObject *load_unwaited(PyObject *name, PyObject *import, unsigned long serial) {
+    PyObject *type, *value, *traceback;
+    PyObject *module = find_and_load_unlocked(name, import);
+    PyErr_Fetch(&type, &value, &traceback);
+    int failed = locks_leave(serial) < 0;
+    return released(module, failed, type, value, traceback);
 }
 
 /* Names with a lone surrogate have no UTF-8, by which the index is asked: they are stock's. */
@@ -217,6 +231,12 @@ PyObject *import_find_and_load(PyObject *self, PyObject *const *args, Py_ssize_t
     if (initializing < 0) {
         Py_DecRef(module);
         return NULL;
+    }
+    if (!module) {
+        unsigned long serial;
+        int noted = locks_enter(name, &serial);
+        if (noted < 0) return NULL;
+        if (noted) return load_unwaited(name, import, serial);
     }
     if (initializing) {
         Py_DecRef(module);

@@ -76,6 +76,8 @@ static int find_importlib(char why[PYCDS_WHY]) {
     Py_IncRef(state.builtins_dict);
     state.find_and_load = need(bootstrap, "_find_and_load", why);
     state.handle_fromlist = need(bootstrap, "_handle_fromlist", why);
+    state.get_module_lock = need(bootstrap, "_get_module_lock", why);
+    state.module_locks = need(bootstrap, "_module_locks", why);
     state.load_unlocked = need(bootstrap, "_load_unlocked", why);
     state.lock_manager = need(bootstrap, "_ModuleLockManager", why);
     state.lock_unlock_module = need(bootstrap, "_lock_unlock_module", why);
@@ -109,14 +111,34 @@ static int find_importlib(char why[PYCDS_WHY]) {
     return 0;
 }
 
+static PyMethodDef find_and_load_def = {"_find_and_load", (PyCFunction)(void (*)(void))import_find_and_load, METH_FASTCALL, "Find and load the module."};
+static PyMethodDef handle_fromlist_def = {"_handle_fromlist", (PyCFunction)(void (*)(void))import_handle_fromlist, METH_FASTCALL | METH_KEYWORDS, "Figure out what __import__ should return."};
+static PyMethodDef get_module_lock_def = {"_get_module_lock", locks_get_module_lock, METH_O, "Get or create the module lock for a given module name."};
+
+/* What is replaced in _frozen_importlib; _find_and_load last: with it everything begins. */
+static const struct Patch {
+    const char *name;
+    PyMethodDef *def;
+    PyObject **ours, **stock;
+} patches[] = {
+    {"_get_module_lock", &get_module_lock_def, &state.our_get_module_lock, &state.get_module_lock},
+    {"_handle_fromlist", &handle_fromlist_def, &state.our_handle_fromlist, &state.handle_fromlist},
+    {"_find_and_load", &find_and_load_def, &state.our_find_and_load, &state.find_and_load},
+};
+#define PATCH_COUNT (sizeof patches / sizeof patches[0])
+
 /* A stock _find_and_load is a Python function of _frozen_importlib. */
 static int importlib_is_stock(char why[PYCDS_WHY]) {
-    PyObject *const functions[] = {state.find_and_load, state.handle_fromlist};
-    for (size_t i = 0; i < 2; i++) {
-        if (!py_is_function(functions[i]) || PyFunction_GetGlobals(functions[i]) != state.bootstrap_dict) {
-            snprintf(why, PYCDS_WHY, "importlib's %s is patched", i ? "_handle_fromlist" : "_find_and_load");
+    for (size_t i = 0; i < PATCH_COUNT; i++) {
+        PyObject *function = *patches[i].stock;
+        if (!py_is_function(function) || PyFunction_GetGlobals(function) != state.bootstrap_dict) {
+            snprintf(why, PYCDS_WHY, "importlib's %s is patched", patches[i].name);
             return -1;
         }
+    }
+    if (!py_is_dict(state.module_locks)) {
+        snprintf(why, PYCDS_WHY, "importlib's _module_locks is not a dict");
+        return -1;
     }
     PyObject *flags = PySys_GetObject("flags"), *verbose = flags ? PyObject_GetAttrString(flags, "verbose") : NULL;
     int quiet = verbose && PyObject_IsTrue(verbose) == 0;
@@ -129,22 +151,19 @@ static int importlib_is_stock(char why[PYCDS_WHY]) {
     return 0;
 }
 
-static PyMethodDef find_and_load_def = {"_find_and_load", (PyCFunction)(void (*)(void))import_find_and_load, METH_FASTCALL, "Find and load the module."};
-static PyMethodDef handle_fromlist_def = {"_handle_fromlist", (PyCFunction)(void (*)(void))import_handle_fromlist, METH_FASTCALL | METH_KEYWORDS, "Figure out what __import__ should return."};
-
-/* Puts our two functions into importlib. 0 or -1; on failure nothing is replaced. */
+/* Puts our functions into importlib. 0 or -1; on failure nothing is replaced. */
 static int patch_importlib(void) {
     PyObject *module_name = PyUnicode_InternFromString("_frozen_importlib");
-    state.our_find_and_load = PyCFunction_NewEx(&find_and_load_def, NULL, module_name);
-    state.our_handle_fromlist = PyCFunction_NewEx(&handle_fromlist_def, NULL, module_name);
-    Py_DecRef(module_name);
-    if (!state.our_find_and_load || !state.our_handle_fromlist) return -1;
-    if (PyDict_SetItemString(state.bootstrap_dict, "_handle_fromlist", state.our_handle_fromlist) < 0) return -1;
-    if (PyDict_SetItemString(state.bootstrap_dict, "_find_and_load", state.our_find_and_load) < 0) {
-        PyDict_SetItemString(state.bootstrap_dict, "_handle_fromlist", state.handle_fromlist);
-        return -1;
+    size_t done = 0;
+    for (; done < PATCH_COUNT; done++) {
+        PyObject *function = *patches[done].ours = PyCFunction_NewEx(patches[done].def, NULL, module_name);
+        if (!function || PyDict_SetItemString(state.bootstrap_dict, patches[done].name, function) < 0) break;
     }
-    return 0;
+    Py_DecRef(module_name);
+    if (done == PATCH_COUNT) return 0;
+    PyErr_Clear();
+    while (done-- > 0) PyDict_SetItemString(state.bootstrap_dict, patches[done].name, *patches[done].stock);
+    return -1;
 }
 
 /* Opens the archive and compares it with this interpreter. 0 or -1 with a reason; nothing of Python is changed. */
@@ -254,19 +273,35 @@ static int put(PyObject *dict, const char *key, PyObject *value) {
     return result;
 }
 
+/*
+ * Is the interpreter that asks the one whose imports are ours? Not a
+ * sub-interpreter, nor one that was initialised after Py_Finalize: those have
+ * an importlib of their own, and objects of the other must not be touched from them.
+ */
+static int active_here(void) {
+    PyObject *modules = PyImport_GetModuleDict();
+    PyObject *module = modules && py_is_dict(modules) ? PyDict_GetItemString(modules, "_frozen_importlib") : NULL;
+    return state.active && module && py_is_module(module) && PyModule_GetDict(module) == state.bootstrap_dict;
+}
+
 static PyObject *module_status(PyObject *self, PyObject *args) {
     static const char *const modes[] = {"auto", "on", "off"};
     (void)self, (void)args;
+    const int here = active_here();
+    const char *reason = here && state.has_archive            ? NULL
+                         : here && trace_active && !refusal[0] ? "only tracing"
+                         : state.active && !here               ? "active in another interpreter of this process"
+                                                               : refusal;
     PyObject *dict = PyDict_New();
     if (!dict) return NULL;
-    if (put(dict, "active", PyBool_FromLong(state.active && state.has_archive)) < 0 ||
+    if (put(dict, "active", PyBool_FromLong(here && state.has_archive)) < 0 ||
         put(dict, "mode", PyUnicode_FromString(modes[mode])) < 0 ||
         put(dict, "archive", text_or_none(state.has_archive ? state.archive.path : NULL)) < 0 ||
-        put(dict, "reason", text_or_none(state.active && state.has_archive ? NULL : state.active && trace_active && !refusal[0] ? "only tracing" : refusal)) < 0 ||
+        put(dict, "reason", text_or_none(reason)) < 0 ||
         put(dict, "hit", PyLong_FromUnsignedLong(state.hits)) < 0 ||
         put(dict, "miss", PyLong_FromUnsignedLong(state.misses)) < 0 ||
         put(dict, "stale", PyLong_FromUnsignedLong(state.stales)) < 0 ||
-        put(dict, "tracing", PyBool_FromLong(state.active && trace_active)) < 0) {
+        put(dict, "tracing", PyBool_FromLong(here && trace_active)) < 0) {
         Py_DecRef(dict);
         return NULL;
     }
@@ -277,16 +312,11 @@ static PyObject *module_status(PyObject *self, PyObject *args) {
 static PyObject *module_disable(PyObject *self, PyObject *args) {
     int restored = 1;
     (void)self, (void)args;
-    if (!state.active) return PyBool_FromLong(0);
-    if (PyDict_GetItemString(state.bootstrap_dict, "_find_and_load") == state.our_find_and_load) {
-        if (PyDict_SetItemString(state.bootstrap_dict, "_find_and_load", state.find_and_load) < 0) return NULL;
-    } else {
-        restored = 0;
-    }
-    if (PyDict_GetItemString(state.bootstrap_dict, "_handle_fromlist") == state.our_handle_fromlist) {
-        if (PyDict_SetItemString(state.bootstrap_dict, "_handle_fromlist", state.handle_fromlist) < 0) return NULL;
-    } else {
-        restored = 0;
+    if (!active_here()) return PyBool_FromLong(0);
+    if (locks_hand_over() < 0) return NULL;
+    for (size_t i = PATCH_COUNT; i-- > 0;) {
+        if (PyDict_GetItemString(state.bootstrap_dict, patches[i].name) != *patches[i].ours) restored = 0;
+        else if (PyDict_SetItemString(state.bootstrap_dict, patches[i].name, *patches[i].stock) < 0) return NULL;
     }
     if (restored) {
         state.active = 0;

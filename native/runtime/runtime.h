@@ -11,6 +11,7 @@
  *   spec.c      exact stock specs, loaders and modules
  *   find.c      _find_spec: each finder in its turn, the archive in PathFinder's place
  *   load.c      _load_unlocked for a served file
+ *   locks.c     module locks, made when a second thread asks
  *   import.c    _find_and_load and _handle_fromlist
  *   trace.c     records imports
  *   log.c       PYCDS_LOG, PYCDSVERBOSE

@@ -12,7 +12,7 @@
 #define STATE_NAMES(X) \
     X(__name__) X(__loader__) X(__package__) X(__spec__) X(__path__) X(__file__) X(__cached__) X(__all__) \
     X(__enter__) X(__exit__) X(_initializing) X(_uninitialized_submodules) X(_set_fileattr) X(_cached) X(cached) X(origin) \
-    X(loader) X(submodule_search_locations) X(find_spec) X(exec) X(pop) X(append) X(extend) X(name)
+    X(loader) X(submodule_search_locations) X(find_spec) X(exec) X(acquire) X(release) X(owner) X(_get_module_lock) X(pop) X(append) X(extend) X(name)
 
 typedef struct State {
     int active;
@@ -24,6 +24,7 @@ typedef struct State {
     PyObject *external_dict;  /* of _frozen_importlib_external */
     /* stock's functions and classes as they were at activation; strong references */
     PyObject *find_and_load, *handle_fromlist; /* replaced by ours */
+    PyObject *get_module_lock, *module_locks;    /* the former replaced by ours, the latter its dict */
     PyObject *load_unlocked, *lock_manager, *lock_unlock_module, *module_spec, *namespace_path;
     PyObject *builtin_importer, *frozen_importer, *path_finder, *file_finder;
     PyObject *source_loader, *sourceless_loader, *extension_loader;
@@ -33,7 +34,7 @@ typedef struct State {
     PyObject *builtins_dict;
     int tracks_submodules;         /* specs have _uninitialized_submodules (3.11+) */
     char cached_suffix[64];        /* ".cpython-311.pyc" */
-    PyObject *our_find_and_load, *our_handle_fromlist;
+    PyObject *our_find_and_load, *our_handle_fromlist, *our_get_module_lock;
 
 #define X(n) PyObject *n_##n;
     STATE_NAMES(X)
@@ -62,6 +63,21 @@ int guard_folder(PyObject *entry, PyObject **finder);
 PyObject *spec_for_file(const Found *found, PyObject *name, PyObject *path, PyObject **loader);
 /* module_from_spec() for a spec of spec_for_file(). New reference or NULL. */
 PyObject *module_for_spec(PyObject *spec, PyObject *loader, PyObject *name, PyObject *path, PyObject *locations);
+
+/* ---- locks.c ------------------------------------------------------------------ */
+
+/*
+ * Notes that this thread loads `name`, which is not in sys.modules. 1: noted,
+ * locks_leave(*serial) must follow. 0: another thread may be at it: take the
+ * module lock as stock does. -1: an exception.
+ */
+int locks_enter(PyObject *name, unsigned long *serial);
+/* Done loading: releases the lock if somebody asked for it. 0, or -1 with an exception. */
+int locks_leave(unsigned long serial);
+/* Makes the locks of all that is being loaded, for stock to go on with. 0, or -1 with an exception. */
+int locks_hand_over(void);
+/* _bootstrap._get_module_lock(name) */
+PyObject *locks_get_module_lock(PyObject *self, PyObject *name);
 
 /* ---- import.c ------------------------------------------------------------------ */
 

@@ -2,6 +2,7 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { knownAbis } from "../../src/abi/load.ts";
 import { checkout } from "../support/built.ts";
@@ -238,6 +239,25 @@ describe.skipIf(first === undefined)("damaged archives", () => {
     const open = spawnSync("sh", ["-c", 'umask 0; exec "$0" "$@"', process.execPath, join(checkout, "bin", "pycds"), "build", "--trace", "m.trace", "-o", at("open.pycds")], { cwd: world.work, env: world.env });
     expect(open.status).toBe(0);
     expect(statSync(at("open.pycds")).mode & 0o777).toBe(0o644);
+  });
+});
+
+describe.skipIf(first === undefined)("an interrupt", () => {
+  it.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)("%s in the middle of a build leaves nothing behind", async (signal) => {
+    const hexversion = Number(execFileSync(first?.exe ?? "", ["-c", "import sys; print(sys.hexversion)"], { encoding: "utf8" }));
+    const header = { pycds: "trace", version: 1, sys_path: [], python: { executable: first?.exe, hexversion, cache_tag: "", optimize: 0, prefix: "/", base_prefix: "/" } };
+    // takes seconds to compile
+    writeFileSync(at("slow.py"), "def f(a, b): return [a, b, (a + b) * 2]\n".repeat(100_000));
+    writeFileSync(at("slow.trace"), `${JSON.stringify(header)}\n${JSON.stringify({ module: "slow", kind: "source", file: at("slow.py"), path: null })}\n`);
+    const before = readdirSync(world.work).toSorted();
+    const child = world.start(["build", "--trace", "slow.trace", "-o", "slow.pycds"]);
+    const ended = new Promise((resolve) => child.once("exit", (status, by) => resolve(by ?? status)));
+    while (readdirSync(world.temporary).length === 0 && child.exitCode === null) await sleep(20);
+    expect(readdirSync(world.temporary)).toHaveLength(1);
+    child.kill(signal);
+    expect(await ended).toBe(signal);
+    expect(readdirSync(world.work).toSorted()).toEqual(before);
+    expect(readdirSync(world.temporary)).toEqual([]);
   });
 });
 

@@ -30,7 +30,7 @@ describe("racyForNs", () => {
 });
 
 /** A folder whose clock and contents the test turns. */
-function world(): { view: TreeView; clock: Clock; now: () => bigint; slept: number[]; onList: (() => void)[]; names: string[]; touch: () => void } {
+function world(): { view: TreeView; clock: Clock; now: () => bigint; slept: number[]; onList: (() => void)[]; names: string[]; touch: () => void; setMtime: (to: bigint) => void } {
   let now = base;
   let mtime = base - second;
   const names = ["a.py"];
@@ -42,6 +42,9 @@ function world(): { view: TreeView; clock: Clock; now: () => bigint; slept: numb
   };
   return {
     names, slept, onList, touch, now: () => now,
+    setMtime: (to) => {
+      mtime = to;
+    },
     clock: {
       nowNs: () => now,
       sleep: async (duration) => {
@@ -92,6 +95,16 @@ describe("listFolders", () => {
     });
     const { folders } = await listFolders(view, ["/f"], clock);
     expect(folders[0]?.names).toHaveLength(2);
+  });
+
+  it("lists again when it changed meanwhile and the mtime was set back (tar, rsync)", async () => {
+    const { view, clock, names, onList, setMtime } = world();
+    onList.push(() => {
+      names.push("b.py");
+      setMtime(base - 7n * second);
+    });
+    const { folders } = await listFolders(view, ["/f"], clock);
+    expect(folders[0]).toMatchObject({ mtimeNs: base - 7n * second, names: [{ name: "a.py" }, { name: "b.py" }] });
   });
 
   it("gives up a folder that never rests", async () => {

@@ -81,6 +81,20 @@ for (const version of ["3.11", "3.12", "3.13"]) {
       world.must(world.cli(["uninstall", "--venv", venv()]));
     });
 
+    it("a sub-interpreter imports as stock, says so, and cannot switch the main one off", () => {
+      world.must(world.cli(["install", "--venv", venv(), "-a", world.path("app.pycds")]));
+      const told = inVenv([
+        "import pycds",
+        "try: import _interpreters as interpreters",
+        "except ImportError: import _xxsubinterpreters as interpreters",
+        "inner = 'import json, pycds, tool; s = pycds.status(); print(tool.speak(), s[\"active\"], s[\"reason\"], pycds.disable(), flush=True)'",
+        "interpreters.run_string(interpreters.create(), inner)",
+        "import tool; s = pycds.status(); print(s['active'], s['reason'], s['hit'] > 0, pycds.disable())",
+      ].join("\n"));
+      expect(told).toEqual({ status: 0, signal: null, stdout: '{"x": [1, 2]} False active in another interpreter of this process False\nTrue None True True\n', stderr: "" });
+      world.must(world.cli(["uninstall", "--venv", venv()]));
+    });
+
     it("children of an installed python are served too, children of `run` are not", () => {
       const child = "import subprocess, sys; print(subprocess.run([sys.executable, '-c', 'import tool, sys; print(\"_pycds\" in sys.modules)'], capture_output=True, text=True).stdout)";
       world.must(world.cli(["install", "--venv", venv(), "-a", world.path("app.pycds")]));

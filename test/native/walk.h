@@ -2,7 +2,7 @@
 #ifndef PYCDS_WALK_H
 #define PYCDS_WALK_H
 
-#include "../../native/runtime/runtime.h"
+#include "../../native/runtime/index.h"
 
 /* The last reason. */
 extern char why[PYCDS_WHY];
@@ -14,8 +14,20 @@ void check_failed(const char *condition, const char *file, int line);
 /* [offset, offset + size) lies in `limit` bytes. */
 static inline int inside(uint64_t offset, uint64_t size, uint64_t limit) { return offset <= limit && size <= limit - offset; }
 
-/* Uses every reference of the tables as the runtime does. */
-void walk(const Archive *a);
+typedef struct Walked {
+    unsigned entries, names; /* refused */
+    unsigned served;         /* lookups that found a file */
+} Walked;
+
+/*
+ * Uses every reference of the tables as the runtime does: entries and names only where
+ * tables_entry_ok and tables_name_ok allow it; every entry is looked up by index.c, and a
+ * refused one is never what it finds. `print`: `, entry N refused`, `, name N refused`.
+ */
+Walked walk(Archive *a, int print);
+
+/* What find.c does with a file that index.c found; its path is left in `path`. A path that is too long: STAMP_GONE, without a reason. */
+StampResult use_found(const Archive *a, const Found *found, char *path, size_t size);
 
 typedef struct Loads {
     unsigned loaded, refused;

@@ -123,6 +123,26 @@ for (const version of versions) {
       same({}, ["app/patched.py"]);
     });
 
+    it("names without UTF-8 (a lone surrogate) are found, and missed, as in stock", () => {
+      // PEP 383: such a name stands for a file name that is not UTF-8; CPython's test_import.test_unencodable_filename
+      writeFileSync(Buffer.concat([Buffer.from(world.path("lib/odd")), Buffer.from([0xff]), Buffer.from(".py")]), "value = 'odd'\n");
+      const code = [
+        "from importlib import import_module",
+        "print(import_module('odd\\udcff').value)",
+        "for name in 'none\\udcff', 'pkg.none\\udcff', 'none\\udcff.pkg':",
+        "    try: import_module(name)",
+        "    except ModuleNotFoundError as e: print(ascii(e), ascii(e.name))",
+        "import pkg",
+        // what stands before the log's line of a miss while stock answers for everything
+        "import importlib.machinery as m; stock = m.SourceFileLoader.get_code; m.SourceFileLoader.get_code = lambda self, name: stock(self, name)",
+        "try: import_module('later\\udcff')",
+        "except ModuleNotFoundError as e: print(ascii(e))",
+      ].join("\n");
+      world.write("app/odd.py", code);
+      expect(same({}, ["app/odd.py"]).hit).toContain("pkg");
+      expect(world.stock(["app/odd.py"]).stdout).toMatch(/^odd\n(.*none.*\n){3}.*later.*\n$/);
+    });
+
     it("-O has archives of its own", () => {
       const events = same({ PYTHONOPTIMIZE: "1" });
       expect(events.hit).toEqual([]);

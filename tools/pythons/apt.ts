@@ -18,8 +18,6 @@ export interface Packages {
   readonly files: readonly string[];
   /** The first package's version. */
   readonly version: string;
-  /** What is out of the ordinary. */
-  readonly remark?: string;
 }
 
 /**
@@ -59,20 +57,10 @@ async function withApt(suite: string, type: "deb" | "deb-src", work: Work, use: 
     const config = writeConfiguration(root, suite, type, mirror, await acquisition(work));
     const apt: Apt = async ([command, ...args], what, cwd) =>
       await run(command, args, { what, signal: work.signal, env: { APT_CONFIG: config, DEBIAN_FRONTEND: "noninteractive" }, ...(cwd === undefined ? {} : { cwd }) });
-    const update = (...options: string[]): Promise<string> => apt(["apt-get", "-o", "APT::Update::Error-Mode=any", ...options, "update"], `read the package lists of ${suite}`);
     work.say(`reading the package lists of ${suite}`);
-    let remark: string | undefined;
-    try {
-      await update();
-    } catch (error) {
-      // A frozen mirror, or one that lags behind a suite whose lists are good for a week. What it signed is checked all the same.
-      if (!(error instanceof PycdsError) || !/is expired/.test(error.why)) throw error;
-      remark = `the mirror's lists of ${suite} have expired`;
-      await update("-o", "Acquire::Check-Valid-Until=false");
-      writeFileSync(config, `${readFileSync(config, "utf8")}Acquire::Check-Valid-Until "false";\n`);
-    }
-    const packages = await use(apt);
-    return remark === undefined ? packages : { ...packages, remark };
+    // Without the option, a mirror that cannot be reached is a warning and status 0.
+    await apt(["apt-get", "-o", "APT::Update::Error-Mode=any", "update"], `read the package lists of ${suite}`);
+    return await use(apt);
   });
 }
 
@@ -91,7 +79,7 @@ async function systemMirror(work: Work): Promise<string> {
   return uri;
 }
 
-/** Proxies, time-outs and the like of the system's configuration. */
+/** Proxies, time-outs, whether expired lists of a frozen mirror are good enough: as the system's configuration has it. */
 async function acquisition(work: Work): Promise<string[]> {
   const dump = await run("apt-config", ["dump"], { what: "read apt's configuration", signal: work.signal });
   return dump.split("\n").filter((line) => line.startsWith("Acquire::") && !line.startsWith("Acquire::IndexTargets"));

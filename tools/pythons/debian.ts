@@ -3,7 +3,7 @@
  * packages, unpacked into a folder of their own and linked (elf.ts) with the C
  * library that came along. Debug information of both is below usr/lib/debug.
  */
-import { chmodSync, copyFileSync, existsSync, lstatSync, readFileSync, readdirSync, readlinkSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, cpSync, existsSync, lstatSync, readFileSync, readdirSync, readlinkSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { PycdsError } from "../../src/base/errors.ts";
 import { downloadPackages } from "./apt.ts";
@@ -18,22 +18,22 @@ export function debianRecipe(name: string, suite: string, minor: number, work: W
   const python = `python3.${minor}`;
   return {
     name,
-    recipe: `debian 1 ${suite}`,
+    recipe: `debian 2 ${suite}`,
     async make({ made, final, scratch }) {
       if (process.arch !== "x64") throw new PycdsError("DEBIAN_ARCH", `cannot use Debian's ${python}`, `made for x86-64 only, and this is ${process.arch}`);
       work.say(`downloading ${python} of Debian ${suite}`);
       // libstdc++6: extension modules in wheels need one that fits the C library.
       const names = [python, `${python}-venv`, `${python}-dev`, `${python}-dbg`, "libstdc++6"];
-      const { files, version, remark } = await downloadPackages(suite, names, join(scratch, "debs"), work);
+      const { files, version } = await downloadPackages(suite, names, join(scratch, "debs"), work);
       work.say(`unpacking ${files.length} packages`);
       for (const file of files) await run("dpkg-deb", ["--extract", file, made], { what: `unpack ${file}`, signal: work.signal });
       const exes = [`usr/bin/${python}`, `usr/bin/${python}d`];
       for (const exe of exes) link(join(made, exe), final);
-      for (const headers of [python, `${python}d`]) ownPyconfig(made, headers);
+      ownHeaders(join(made, "usr/include"), python);
       ownWheels(join(made, "usr/lib", python), final);
       ownSymlinks(join(made, "usr"), made);
       dropBulk(made);
-      return { how: `Debian ${suite} ${version}${remark === undefined ? "" : ` (${remark})`}`, exes, debugInfo: "usr/lib/debug" };
+      return { how: `Debian ${suite} ${version}`, exes, debugInfo: "usr/lib/debug" };
     },
     finish: async (final) => await byteCompile(final, "usr/bin", work),
   };
@@ -46,10 +46,17 @@ function link(exe: string, final: string): void {
   chmodSync(exe, 0o755);
 }
 
-/** Debian's pyconfig.h includes `<x86_64-linux-gnu/python3.x/pyconfig.h>`, which only /usr/include can find. */
-function ownPyconfig(made: string, headers: string): void {
-  const include = join(made, "usr/include");
-  copyFileSync(join(include, "x86_64-linux-gnu", headers, "pyconfig.h"), join(include, headers, "pyconfig.h"));
+/**
+ * Debian's pyconfig.h includes `<x86_64-linux-gnu/python3.x/pyconfig.h>`, which
+ * only /usr/include can find; and the debug build's folder links to the release
+ * build's headers, which makes gcc -isystem take those for the real ones, with
+ * the release build's pyconfig.h beside them.
+ */
+function ownHeaders(include: string, python: string): void {
+  const debug = join(include, `${python}d`);
+  rmSync(debug, { recursive: true });
+  cpSync(join(include, python), debug, { recursive: true });
+  for (const headers of [python, `${python}d`]) copyFileSync(join(include, "x86_64-linux-gnu", headers, "pyconfig.h"), join(include, headers, "pyconfig.h"));
 }
 
 /** ensurepip, and so venv, takes pip's wheel from the folder that sysconfig names. */

@@ -16,7 +16,7 @@ export function sourceRecipe(name: string, suite: string, minor: number, work: W
     recipe: `source 1 ${suite}`,
     async make({ made, final, scratch }) {
       work.say(`downloading the source of ${python} of Debian ${suite}`);
-      const { files, version, remark } = await downloadSource(suite, python, join(scratch, "source"), work);
+      const { files, version } = await downloadSource(suite, python, join(scratch, "source"), work);
       const tarball = files.find((file) => /\.orig\.tar\.\w+$/.test(file));
       if (tarball === undefined) throw new PycdsError("SOURCE", `cannot build ${python}t`, "the source package has no upstream tarball");
       const options = { signal: work.signal, cwd: scratch };
@@ -34,7 +34,7 @@ export function sourceRecipe(name: string, suite: string, minor: number, work: W
       // One process each for .pyc files of all three levels is more than this is worth.
       await run("nice", ["make", "install", `DESTDIR=${stage}`, `COMPILEALL_OPTS=-j${jobs}`], build);
       for (const each of readdirSync(join(stage, final))) renameSync(join(stage, final, each), join(made, each));
-      return { how: `built from Debian ${suite} ${version}${remark === undefined ? "" : ` (${remark})`}`, exes: [`bin/${python}t`] };
+      return { how: `built from Debian ${suite} ${version}`, exes: [`bin/${python}t`] };
     },
     async finish(final) {
       const program = `import importlib.util as u, importlib\nmissing = []\nfor name in ${JSON.stringify(optionalModules)}:\n  try: importlib.import_module(name)\n  except ImportError: missing.append(name)\nprint(" ".join(missing))`;
