@@ -106,7 +106,7 @@ export function recordingView(): TreeView & { readonly seen: Stamps["paths"] } {
       if (facts !== undefined) seen.set(path, { mtimeNs: facts.mtimeNs, size: facts.kind === "file" ? facts.size : 0 });
       return facts;
     },
-    list: machineView.list,
+    list: (path) => machineView.list(path),
     read: (path) => {
       const bytes = machineView.read(path);
       const facts = bytes === undefined ? undefined : machineView.stat(path);

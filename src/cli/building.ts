@@ -21,7 +21,7 @@ export function readTraces(files: readonly string[], accept?: (header: TraceHead
 
 /** The one -O level of the traced processes. */
 export function tracedOptimize(trace: Trace): number {
-  const levels = [...new Set(trace.headers.map((header) => header.python.optimize))].toSorted();
+  const levels = [...new Set(trace.headers.map((header) => header.python.optimize))].toSorted((a, b) => a - b);
   const [level = 0] = levels;
   if (levels.length > 1) {
     throw new PycdsError("TRACE_OPTIMIZE", "cannot build one archive", `the traces were made at different -O levels (${levels.join(", ")})`, {

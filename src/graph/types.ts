@@ -4,6 +4,9 @@
  */
 import type { BytesValue, CodeValue, ComplexValue, FloatValue, IntValue, StrValue } from "../pyc/value.ts";
 
+/** Values that nodes hold and that a layout handles by themselves. */
+export type { CodeValue, StrValue };
+
 /** Objects of the interpreter that an edge can name without a number of its own. */
 export type Singleton =
   | "none" | "true" | "false" | "ellipsis" | "stopIteration" | "emptyStr" | "emptyBytes" | "emptyTuple";

@@ -1,7 +1,6 @@
 /** Code objects: stream fields, derived scalars, quickened bytecode (Objects/codeobject.c: init_code). */
 import type { Abi } from "../abi/types.ts";
-import type { CodeEdges, CodeNode } from "../graph/types.ts";
-import type { CodeValue } from "../pyc/value.ts";
+import type { CodeEdges, CodeNode, CodeValue } from "../graph/types.ts";
 import type { Shape } from "./objects.ts";
 import { unknownField } from "./sink.ts";
 import { inlineOffset, structFiller } from "./struct.ts";

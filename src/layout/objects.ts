@@ -1,7 +1,6 @@
 /** Sizes and contents of the objects of a unit: one shape a type, all offsets from the ABI data. */
 import type { Abi } from "../abi/types.ts";
-import type { BytesNode, ComplexNode, Edge, FloatNode, GraphNode, IntNode, SliceNode, TupleNode } from "../graph/types.ts";
-import type { StrValue } from "../pyc/value.ts";
+import type { BytesNode, ComplexNode, Edge, FloatNode, GraphNode, IntNode, SliceNode, StrValue, TupleNode } from "../graph/types.ts";
 import { codeShape } from "./code.ts";
 import type { ObjectBuffer } from "./sink.ts";
 import { inlineOffset, structFiller } from "./struct.ts";

@@ -1,6 +1,6 @@
 """Live oracle for laid-out units.
 
-  live.py compile OUT [all]      compiles a sample of the standard library (or all of it) and some odd code into OUT/*.pyc
+  live.py compile OUT [all]      compiles what live_sample.py names into OUT/*.pyc
   live.py check DIR/manifest.json   maps the units that live.test.ts wrote, relocates them as the runtime
                                  does, and compares every object with what marshal.loads makes of the .pyc
 
@@ -8,116 +8,21 @@ Prints one JSON object. Sizes and offsets are taken from the running
 interpreter and from its own objects, never from the toolchain's ABI data.
 """
 import ctypes
-import dis
 import gc
-import io
 import json
 import marshal
 import mmap
 import os
-import py_compile
 import struct
 import sys
 import types
 import warnings
 
+from live_sample import compile_sample
+from live_use import USES, run
+
 warnings.simplefilter("ignore", DeprecationWarning)
 HEADER = 16
-NAMED = ["dataclasses", "enum", "argparse", "_pydecimal", "json/__init__", "json/decoder", "json/encoder", "json/scanner"]
-MASK64 = 2**64 - 1
-
-# ---- compile ---------------------------------------------------------------
-
-ODD_SOURCE = '''
-class Foo_live:
-    __slots__ = ("slot_a_live", "slot_b_live")
-    def __init__(self, a, b=3, *args, key=None, **kw):
-        self.slot_a_live = a; self.slot_b_live = b
-    @property
-    def prop(self): return self.slot_a_live + self.slot_b_live
-    class Inner_live:
-        def method(self): return __class__.__qualname__
-def star_live(*args): return len(args)
-def plain_live(a, b): return a + b
-def closure_live(x):
-    y = x + 1
-    def inner(z, *, w=5): return x + y + z + w
-    return inner
-def generator_live(n):
-    for i in range(n):
-        try: yield i
-        finally: pass
-def hot_live(n):
-    total = 0
-    for i in range(n):
-        total += plain_live(i, 1) + star_live(i, i, i) + Foo_live(i, key=2).prop + closure_live(i)(1)
-        if i in {1, 2, 3, "s_live", None, ..., (1, "t_live", b"x")}: total += 1
-        if "abc"[i % 3] in {"a", "-", "\\u20ac"}: total += 2
-        total += sum(j for j in generator_live(3)) + len("-._") + len((1.5, -0.0, 2j, b"q", "\\xe9", 10**30, -(2**70)))
-    return total
-async def coroutine_live():
-    async with X as y: return [z async for z in y]
-def caught_live():
-    try: 1 / 0
-    except ZeroDivisionError as e: return e.__traceback__.tb_lineno
-'''
-
-
-def odd_constants():
-    f = frozenset
-    return (
-        None, True, False, ..., StopIteration, 0, -5, -6, 256, 257, 1024, 2**30 - 1, 2**30, -(2**30), 2**60, -(2**60), 10**40, -(10**400),
-        0.0, -0.0, 1e308, float("inf"), float("nan"), struct.unpack("<d", struct.pack("<Q", 0xFFF8000000000123))[0], 1j, complex(-0.0, float("nan")),
-        "", "a", "-", "\xe9", "\xff", "name_like", "not-name", "\xe9\xe8", "\u20ac", "\u20ac\xe9", "\U0001f600", "\U0001f600abc", "\ud800", "\ud83d\ude00", "x" * 70000, "\0", "a\0b",
-        b"", b"a", b"\0", b"ab", bytes(range(256)), (), ((),), (1, (2, ("deep_name", ("deep-string",)))), ("name_like", "not-name"),
-        f(), f([f()]), f([1, 2.5, "name_like", "not-name", b"bytes", None, ..., (1, "in_tuple")]), f(range(100)), f(["s%d" % i for i in range(50)]),
-        f([(1, f([(2, f(["innermost", "inner most"]))]))]), (f([("t", f(["u"]))]),),
-    )
-
-
-def write_pyc(path, code):
-    with open(path, "wb") as out:
-        import importlib.util
-        out.write(importlib.util.MAGIC_NUMBER + struct.pack("<III", 0, 0, 0) + marshal.dumps(code))
-
-
-def compile_sample(out, everything):
-    stdlib = os.path.dirname(os.__file__)
-    if everything:
-        found = [os.path.join(folder, f) for folder, _, files in os.walk(stdlib) for f in files if f.endswith(".py") and "site-packages" not in folder]
-        names = [os.path.relpath(f, stdlib)[:-3] for f in sorted(found)]
-        return compile_modules(out, stdlib, names) + odd_modules(out)
-    tops = sorted(n[:-3] for n in os.listdir(stdlib) if n.endswith(".py"))
-    wanted = NAMED + [n for n in tops[::3] if n not in NAMED] + ["asyncio/base_events", "importlib/_bootstrap", "email/message", "html/entities"]
-    return compile_modules(out, stdlib, wanted) + odd_modules(out)
-
-
-def compile_modules(out, stdlib, wanted):
-    names = []
-    for name in wanted:
-        source = os.path.join(stdlib, name + ".py")
-        flat = name.replace("/", ".")
-        try:
-            py_compile.compile(source, os.path.join(out, flat + ".pyc"), doraise=True)
-            names.append(flat)
-        except (OSError, py_compile.PyCompileError, ValueError):
-            pass  # not in this version, or one of lib2to3's and test's bad files
-    return names
-
-
-def odd_modules(out):
-    write_pyc(os.path.join(out, "odd_code.pyc"), compile(ODD_SOURCE, "<odd>", "exec"))
-    base = compile("def f(a, b):\n  return a\n", "<odd constants>", "exec")
-    foreign = compile("pass", "<another file>", "exec").replace(co_name="\xe9\u20ac", co_names=("\xe9", "", "z", "\U00010330x"))
-    constants = odd_constants()
-    # base's own constants are code objects and None at the indices its bytecode uses
-    write_pyc(os.path.join(out, "odd_constants.pyc"), base.replace(co_consts=base.co_consts + constants + (foreign, constants[-1])))
-    deep = ("bottom-most",)
-    for _ in range(1500):
-        deep = (deep,)
-    write_pyc(os.path.join(out, "odd_deep.pyc"), base.replace(co_consts=base.co_consts + (deep,)))
-    return ["odd_code", "odd_constants", "odd_deep"]
-
 
 # ---- map and relocate, as the runtime does ---------------------------------
 
@@ -385,88 +290,7 @@ def flat_key(value):
     return key(value) if depth < 50 else type(value)
 
 
-# ---- use -------------------------------------------------------------------
-
-def use_dataclasses(m):
-    @m.dataclass(order=True, frozen=True)
-    class Point:
-        x: int
-        y: int = m.field(default=2)
-    return [m.astuple(m.replace(Point(i), y=i)) for i in range(300)], Point(1) < Point(2), repr(Point(1))
-
-
-def use_enum(m):
-    class Colour(m.Flag):
-        RED = m.auto()
-        GREEN = m.auto()
-    return [str((Colour.RED | Colour.GREEN) & Colour(1 + i % 2)) for i in range(300)], [c.name for c in Colour]
-
-
-def use_argparse(m):
-    parser = m.ArgumentParser(prog="live")
-    parser.add_argument("--level", type=int, choices=[1, 2])
-    parser.add_argument("rest", nargs="*")
-    return [vars(parser.parse_args(["--level", "2", "a", str(i)])) for i in range(50)], parser.format_help()
-
-
-def use_pydecimal(m):
-    return [str(m.Decimal(i).sqrt() / 3 + m.Decimal("1.1")) for i in range(1, 100)]
-
-
-def use_decoder(m):
-    text = json.dumps({"a": [1, 2.5, None, True, "x\u20ac\\n"], "b": {"c": "d" * 50}})
-    return [m.JSONDecoder().decode(text) for _ in range(200)], m.py_scanstring('"abc\\u20ac\\n"', 1)
-
-
-def use_encoder(m):
-    return [m.JSONEncoder(indent=1, sort_keys=True).encode({"b": [1, 2.5, (3, None)], "a": "\u20ac" * i}) for i in range(100)]
-
-
-def use_odd(m):
-    return m.hot_live(3000), m.caught_live(), m.Foo_live.Inner_live().method(), list(m.generator_live(5))
-
-
-USES = {"dataclasses": use_dataclasses, "enum": use_enum, "argparse": use_argparse, "_pydecimal": use_pydecimal,
-        "json.decoder": use_decoder, "json.encoder": use_encoder, "odd_code": use_odd}
-
-
-def execute(code, name, label):
-    module = types.ModuleType("live_%s_%s" % (label, name.replace(".", "_")))
-    module.__package__ = name.rpartition(".")[0]
-    sys.modules[module.__name__] = module
-    exec(code, module.__dict__)
-    return module
-
-
-def opnames(function):
-    return [i.opname for i in dis.get_instructions(function, adaptive=True)]
-
-
-def run(name, ours, stock, faults):
-    a, b = execute(ours, name, "ours"), execute(stock, name, "stock")
-    if USES[name](a) != USES[name](b):
-        faults.append("%s: results differ" % name)
-    if list(a.__dict__) != list(b.__dict__):
-        faults.append("%s: names differ" % name)
-    if name == "odd_code":
-        # Specialised alike: versions and warm-up counters are right.
-        for function in ("hot_live", "plain_live", "closure_live"):
-            x, y = opnames(getattr(a, function)), opnames(getattr(b, function))
-            if x != y:
-                faults.append("%s: %s specialised as %s, stock as %s" % (name, function, x, y))
-        if opnames(a.hot_live) == [i.opname for i in dis.get_instructions(a.hot_live)]:
-            faults.append("%s: hot_live was not specialised" % name)
-        calls = []
-        sys.settrace(lambda frame, event, arg: calls.append(event))
-        a.hot_live(5)
-        sys.settrace(None)
-        if not calls:
-            faults.append("%s: not traced" % name)
-    dis.dis(ours, file=io.StringIO())
-    ours.replace(co_name="other")
-    if marshal.loads(marshal.dumps(ours)) != stock:
-        faults.append("%s: marshal round trip" % name)
-
+# ---- all of it ------------------------------------------------------------
 
 def check(path):
     folder = os.path.dirname(path)

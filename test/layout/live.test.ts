@@ -29,7 +29,7 @@ const report = z.object({
 });
 
 function live(exe: string, ...args: readonly string[]): unknown {
-  return JSON.parse(execFileSync(exe, ["-I", "-S", script, ...args], { encoding: "utf8", env: pythonEnvironment(), maxBuffer: 1 << 26 }));
+  return JSON.parse(execFileSync(exe, ["-EsSB", script, ...args], { encoding: "utf8", env: pythonEnvironment(), maxBuffer: 1 << 26 }));
 }
 
 function unitJson(name: string, file: string, unit: LaidOutUnit): unknown {

@@ -11,7 +11,7 @@ import { describe, expect, it } from "vitest";
 import { buildArchive } from "../../src/archive/build.ts";
 import { none, sectionKind, stampKind } from "../../src/image/schema.ts";
 import { treeInput } from "../archive/input.ts";
-import type { Damage } from "./damage.ts";
+import { Damage } from "./damage.ts";
 import { coded, damaged, file, good, goodBytes, missing, opened, plain, prepareSample, python, sanitized, scratch, written } from "./sample.ts";
 import { harness } from "./support.ts";
 
@@ -86,6 +86,8 @@ const broken: readonly Broken[] = [
   row("a folder hash without slots", /power of two/, (d) => d.setRow("folderHash", { size: 0n })),
   row("a folder hash out of range", /folder hash names/, (d) => d.setWord("folderHash", 0, d.rows("folders").length + 1)),
   row("a full folder hash", /folder hash has no empty/, (d) => d.sectionBytes("folderHash").forEach((_, at) => at % 4 === 0 && d.setWord("folderHash", at / 4, 1))),
+  row("an entry hash out of range", /entry hash names/, (d) => d.setWord("entryHash", 0, none)),
+  row("a full entry hash", /entry hash has no empty/, (d) => d.words("entryHash").forEach((_, at) => d.setWord("entryHash", at, 1))),
   row("a unit off its alignment", /unit 1 is misplaced/, (d) => d.set("units", 1, { data_offset: (d.rows("units")[1]?.data_offset ?? 0n) + 8n })),
   row("a unit beyond DATA", /unit 4 is misplaced/, (d) => d.set("units", 4, { data_size: none })),
   row("a unit whose end overflows", /unit 4 is misplaced/, (d) => d.set("units", 4, { data_offset: (1n << 64n) - 16n })),
@@ -146,7 +148,7 @@ describe.skipIf(python === undefined)(`archive_open${missing}`, () => {
     const version = damaged().setHeader({ format_version: 2 }).sealedHeader();
     const sections = damaged().setHeader({ section_count: 65 }).bytes;
     const table = new Damage(goodBytes().slice(0, 400)).setHeader({ file_size: 400n }).bytes;
-    expect(opened(written("a", swapped), written("b", version), written("c", new Uint8Array([...goodBytes, 0])), written("d", sections), written("e", table))).toEqual([
+    expect(opened(written("a", swapped), written("b", version), written("c", new Uint8Array([...goodBytes(), 0])), written("d", sections), written("e", table))).toEqual([
       "refused: it is for another byte order (0x04030201)",
       "refused: its format version is 2, this runtime knows 1",
       `refused: it is truncated or extended: ${goodBytes().byteLength + 1} bytes, its header says ${goodBytes().byteLength}`,

@@ -120,13 +120,13 @@ describe.skipIf(lacking.length > 0)(`tools/pythons${lacking.length > 0 ? ` (no $
   it.skipIf(!debian)("asks apt with a configuration of its own: the system's mirror and proxy, none of its hooks and folders", () => {
     const at = world({
       "apt-config": `cat <<'E'\nAcquire::http::Proxy "http://proxy.example:3142";\nAPT::Update::Post-Invoke:: "rm -f /var/cache/apt/*.bin";\nDir::State "var/lib/apt";\nE`,
-      "apt-get": `case "$*" in indextargets*) . /etc/os-release; echo "other other main http://other.example/"; echo "$VERSION_CODENAME $VERSION_CODENAME main http://mirror.example/debian/";; *) cat $APT_CONFIG $WORLD/pycds-pythons/.apt-*/sources/* > $WORLD/seen; echo "Temporary failure resolving 'mirror.example'"; exit 100;; esac`,
+      "apt-get": `case "$*" in indextargets*) . /etc/os-release; echo "other other main http://other.example/"; echo "$VERSION_CODENAME $VERSION_CODENAME main http://debian.example/debian/";; *) cat $APT_CONFIG $WORLD/pycds-pythons/.apt-*/sources/* > $WORLD/seen; echo "Temporary failure resolving 'debian.example'"; exit 100;; esac`,
     });
     const { status, out } = tool(at, "--json", "--from", "debian", "3.15");
-    expect({ status, reason: rows(out).at(-1)?.reason }).toEqual({ status: 1, reason: "Debian packages (forky): cannot read the package lists of forky — no network: Temporary failure resolving 'mirror.example'" });
+    expect({ status, reason: rows(out).at(-1)?.reason }).toEqual({ status: 1, reason: "Debian packages (forky): cannot read the package lists of forky — no network: Temporary failure resolving 'debian.example'" });
     const seen = readFileSync(join(at.cache, "../seen"), "utf8");
     expect(seen).toContain('Acquire::http::Proxy "http://proxy.example:3142";');
-    expect(seen).toContain("URIs: http://mirror.example/debian/\nSuites: forky\n");
+    expect(seen).toContain("URIs: http://debian.example/debian/\nSuites: forky\n");
     expect(seen).not.toContain("Invoke");
     const folders = [...seen.matchAll(/^Dir::\S+ "(.+)";$/gm)].map(([, folder]) => folder ?? "");
     expect(seen).toContain('Dir::Etc::main "/dev/null";');

@@ -1,0 +1,63 @@
+/**
+ * Module locks (native/runtime/locks.c): a thread that imports what another one
+ * is loading waits for it, as in stock; circular imports of two threads end.
+ */
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { pythons } from "../support/pythons.ts";
+import { World } from "./world.ts";
+
+const prelude = [
+  "import threading, sys",
+  "def together(*jobs):",
+  "    start = threading.Barrier(len(jobs)); told = {}",
+  "    def run(i, job):",
+  "        start.wait()",
+  "        try: told[i] = job()",
+  "        except BaseException as e: told[i] = repr(e)",
+  "    ts = [threading.Thread(target=run, args=x) for x in enumerate(jobs)]",
+  "    [t.start() for t in ts]; [t.join(60) for t in ts]",
+  "    return [told.get(i, 'hung') for i in range(len(jobs))]",
+].join("\n");
+
+const cases: readonly (readonly [string, string])[] = [
+  ["a second thread waits for the first", "def job():\n    import slow\n    return slow.done\nprint(together(job, job, job, job))"],
+  ["`from` waits too", "def job():\n    from slow import done\n    return done\nprint(together(job, job))"],
+  ["a sub-module and its package", "def one():\n    import ring.a\n    return ring.a.x\ndef two():\n    import ring\n    return ring.x\nprint(together(one, two, one))"],
+  ["two threads in a circle end, one of them perhaps with a partial module", "def one():\n    import left\n    return left.x\ndef two():\n    import right\n    return right.x\nprint(all(x != 'hung' for x in together(one, two)))"],
+  ["a module that waits for a thread that imports others", "import starter\nprint(starter.told)"],
+  ["a module whose body fails releases the waiters", "def job():\n    try:\n        import fails\n    except ValueError as e:\n        return str(e)\ntold = together(job, job, job)\n# a thread that waited gets the module that is being taken away, in stock too (it found it in sys.modules): None here\nprint('as it should' in told, set(told) <= {None, 'as it should'}, 'fails' in sys.modules)"],
+  ["a reload while another thread loads", "import importlib\ndef load():\n    import slow\n    return slow.done\ndef reload():\n    while 'slow' not in sys.modules: pass\n    return importlib.reload(sys.modules['slow']).done\nprint(together(load, reload))"],
+  ["no lock is left behind", "import importlib._bootstrap as b, slow, gc\ngc.collect()\nprint([n for n in b._module_locks if n == 'slow'], slow.__spec__._initializing)"],
+  ["switched off in the middle of an import, with a thread waiting", "def one():\n    import switches\n    return switches.done\ndef two():\n    import time; time.sleep(.1)\n    import switches\n    return switches.done\nprint(together(one, two))"],
+];
+
+for (const version of ["3.11", "3.12", "3.13"]) {
+  const python = pythons().find((each) => each.version === version);
+  describe.skipIf(python === undefined)(`CPython ${version}${python === undefined ? " (not on this machine)" : ""}`, () => {
+    let world: World;
+    beforeAll(() => {
+      world = new World(python?.exe ?? "");
+      world.write("lib/slow.py", "import time\ntime.sleep(.4)\ndone = True\n");
+      world.write("lib/ring/__init__.py", "import time\ntime.sleep(.2)\nfrom . import a\nx = a.x + 1\n");
+      world.write("lib/ring/a.py", "import time\ntime.sleep(.2)\nx = 1\n");
+      world.write("lib/left.py", "import time\ntime.sleep(.2)\nimport right\nx = 'left'\n");
+      world.write("lib/right.py", "import time\ntime.sleep(.2)\nimport left\nx = 'right'\n");
+      world.write("lib/starter.py", "import threading\ntold = []\ndef work():\n    import slow, ring.a\n    told.append((slow.done, ring.a.x))\nt = threading.Thread(target=work)\nt.start(); t.join()\n");
+      world.write("lib/fails.py", "import time\ntime.sleep(.2)\nraise ValueError('as it should')\n");
+      world.write("lib/switches.py", "import time\ntry:\n    import _pycds\n    _pycds.disable()\nexcept ImportError:\n    pass\ntime.sleep(.4)\ndone = True\n");
+      world.write("all.py", "import threading, slow, ring, left, starter, importlib\ntry:\n    import fails\nexcept ValueError: pass\nimport switches\n");
+      world.archive(["all.py"]);
+      for (const [at, [, program]] of cases.entries()) world.write(`case${at}.py`, `${prelude}\n${program}\n`);
+    });
+    afterAll(() => world.remove());
+
+    it.each(cases.map(([name], at) => [name, at] as const))("%s", (_name, at) => {
+      for (let round = 0; round < 3; round += 1) {
+        const { outcome, events } = world.archived([`case${at}.py`], { PYCDS: "on" });
+        expect(outcome).toEqual(world.stock([`case${at}.py`]));
+        expect(outcome.stdout).not.toContain("hung");
+        expect(events.hit.length).toBeGreaterThan(0);
+      }
+    }, 60_000);
+  });
+}
