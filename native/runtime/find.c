@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "find.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -192,9 +193,7 @@ static int look_up_entry(PyObject *entry, PyObject *name, const char *tail, size
     case FIND_ABSENT:
         return 0;
     case FIND_FILE:
-        if (index_file_path(&state.archive, &answer->found, answer->path, sizeof answer->path, &answer->path_length) == 0) return 1;
-        answer->why = "path too long";
-        break;
+        return 1;
     case FIND_NAMESPACE:
         answer->found.kind = FIND_ABSENT;
         return add_archived_portion(answer, index, tail, tail_length);
@@ -223,16 +222,21 @@ void log_miss(PyObject *name, const char *why) {
     if (log_wanted) log_line("miss %s: %s", shown(name), why ? why : "not in the archive");
 }
 
-/* A hit of the index: still the file it was, and is its code here? 1 serve, 0 ask the folder's stock finder. */
+/* A hit of the index: still the file it was, and is its code here? 1 serve, answer->path is set; 0 ask the folder's stock finder; -1 error. */
 static int usable(Answer *answer, PyObject *name) {
-    char why[PYCDS_WHY];
+    char why[PYCDS_WHY], path[PATH_MAX];
+    size_t path_length;
     const PycdsEntry *file = answer->found.file;
     int is_extension = state.archive.suffixes[file->suffix].loader == PYCDS_SUFFIX_EXTENSION;
     if (!is_extension && file->unit == PYCDS_NONE) {
         answer->why = file->reason == PYCDS_NONE ? "not in the archive" : archive_string(&state.archive, file->reason);
         return 0;
     }
-    switch (index_stamp(&state.archive, &answer->found, answer->path, why)) {
+    if (index_file_path(&state.archive, &answer->found, path, sizeof path, &path_length) < 0) {
+        answer->why = "path too long";
+        return 0;
+    }
+    switch (index_stamp(&state.archive, &answer->found, path, why)) {
     case STAMP_FRESH:
         break;
     case STAMP_STALE:
@@ -241,8 +245,7 @@ static int usable(Answer *answer, PyObject *name) {
         answer->why = NULL; /* logged */
         return 0;
     }
-    if (is_extension) return 1;
-    if (file->stamp_kind == PYCDS_STAMP_PYC || file->stamp_kind == PYCDS_STAMP_DIGEST) {
+    if (!is_extension && (file->stamp_kind == PYCDS_STAMP_PYC || file->stamp_kind == PYCDS_STAMP_DIGEST)) {
         /* --check-hash-based-pycs: stock compares hash-based .pyc files otherwise than by default. */
         PyObject *mode = PyDict_GetItemString(state.external_dict, "_imp");
         PyObject *value = mode ? PyObject_GetAttrString(mode, "check_hash_based_pycs") : NULL;
@@ -254,7 +257,8 @@ static int usable(Answer *answer, PyObject *name) {
             return 0;
         }
     }
-    return 1;
+    answer->path = PyUnicode_FromStringAndSize(path, (Py_ssize_t)path_length);
+    return answer->path ? 1 : -1;
 }
 
 /* PathFinder.find_spec(name, path): 0 with the answer filled in, -1 with an exception. */
@@ -263,6 +267,7 @@ static int path_finder_find(PyObject *name, PyObject *path, Answer *answer) {
     size_t tail_length;
     const char *text = PyUnicode_AsUTF8AndSize(name, &size);
     memset(&answer->found, 0, sizeof answer->found);
+    answer->path = NULL;
     answer->spec = NULL;
     answer->portions = NULL;
     answer->why = NULL;
@@ -303,16 +308,16 @@ static int path_finder_find(PyObject *name, PyObject *path, Answer *answer) {
         }
         if (py_is_str(entry) || PyObject_IsInstance(entry, &PyUnicode_Type) == 1) {
             result = look_up_entry(entry, name, tail, tail_length, answer);
-            if (result == 1 && !answer->spec && !usable(answer, name)) {
+            if (result == 1 && !answer->spec && (result = usable(answer, name)) != 1) {
                 answer->found.kind = FIND_ABSENT;
-                result = ask_folder(entry, name, answer);
-            }
-            if (result == 2) {
-                answer->ask_path_finder = 1;
-                break;
+                if (result == 0) result = ask_folder(entry, name, answer);
             }
         }
         Py_DecRef(entry);
+        if (result == 2) {
+            answer->ask_path_finder = 1;
+            break;
+        }
     }
     Py_DecRef(iterator);
     Py_DecRef(path);
@@ -344,6 +349,7 @@ static int importer_has(PyObject *finder, PyObject *name) {
 int find_spec(PyObject *modules, PyObject *name, PyObject *path, Answer *answer) {
     PyObject *meta_path = PySys_GetObject("meta_path");
     answer->found.kind = FIND_ABSENT;
+    answer->path = NULL;
     answer->spec = NULL;
     answer->why = NULL;
     if (!meta_path || meta_path == PY_NONE) {

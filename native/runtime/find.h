@@ -5,15 +5,16 @@
 #ifndef PYCDS_FIND_H
 #define PYCDS_FIND_H
 
-#include <limits.h>
-
 #include "state.h"
 
-/* What _find_spec found. */
+/*
+ * What _find_spec found. Lives on the C stack while the module's body runs, once
+ * for each import that is nested in another: threads with small stacks nest them
+ * as deep as stock does, so no buffers in here.
+ */
 typedef struct Answer {
     Found found;         /* found.kind == FIND_FILE: serve this file */
-    char path[PATH_MAX]; /* its path */
-    size_t path_length;
+    PyObject *path;      /* its path (owned), else NULL */
     PyObject *spec;      /* else a spec of stock's or of a foreign finder (owned), or NULL: not found */
     const char *why;     /* why the archive did not answer, for the log; NULL: nothing to tell */
     PyObject *portions;  /* list of a namespace package's folders seen so far, or NULL (owned by path_finder_find) */
@@ -41,7 +42,7 @@ void log_miss(PyObject *name, const char *why);
 
 /* ---- load.c ---- */
 
-/* _load_unlocked for what find_spec found; uses up answer->spec. New reference or NULL. */
+/* _load_unlocked for what find_spec found; uses up answer->spec and answer->path. New reference or NULL. */
 PyObject *load_answer(PyObject *name, PyObject *path, Answer *answer);
 
 #endif

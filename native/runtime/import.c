@@ -127,6 +127,7 @@ static PyObject *find_and_load_unlocked(PyObject *name, PyObject *import) {
     }
     if (parent_spec && track_child(parent_spec, child, &pending) < 0) {
         Py_DecRef(answer.spec);
+        Py_DecRef(answer.path);
         goto done;
     }
     module = load_answer(name, path ? path : PY_NONE, &answer);

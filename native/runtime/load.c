@@ -61,21 +61,26 @@ done:
     return loaded;
 }
 
-/* Serves a file of the index. *declined is set (and nothing has happened) when its unit is damaged. */
-static PyObject *serve(PyObject *name, const Answer *answer, int *declined) {
+/* The code of a file to serve; NULL with or without an exception. A function of its own, so that its text does not stay on the stack while the code runs. */
+static __attribute__((noinline)) PyObject *served_code(PyObject *name, uint32_t unit, PyObject *path) {
+    char why[PYCDS_WHY] = "";
+    PyObject *code = unit_code(&state.archive, unit, path, why);
+    if (!code && !PyErr_Occurred()) log_stale(name, why);
+    return code;
+}
+
+/* Serves a file of the index; uses up answer->path. *declined is set (and nothing has happened) when its unit is damaged. */
+static PyObject *serve(PyObject *name, Answer *answer, int *declined) {
     const Found *found = &answer->found;
     int is_extension = state.archive.suffixes[found->file->suffix].loader == PYCDS_SUFFIX_EXTENSION;
     PyObject *loader = NULL, *spec = NULL, *locations = NULL, *module = NULL, *result = NULL, *code = NULL;
-    PyObject *path = PyUnicode_FromStringAndSize(answer->path, (Py_ssize_t)answer->path_length);
-    if (!path) return NULL;
+    PyObject *path = answer->path;
+    answer->path = NULL;
     if (!is_extension) {
-        char why[PYCDS_WHY] = "";
-        code = unit_code(&state.archive, found->file->unit, path, why);
+        code = served_code(name, found->file->unit, path);
         if (!code) {
             Py_DecRef(path);
-            if (PyErr_Occurred()) return NULL;
-            log_stale(name, why);
-            *declined = 1;
+            *declined = !PyErr_Occurred();
             return NULL;
         }
     }

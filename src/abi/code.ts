@@ -1,23 +1,29 @@
-/** Scalar fields of a code object that its marshal stream does not carry (Objects/codeobject.c: init_code, get_localsplus_counts). */
+/**
+ * Fields of a code object that are not, or not just so, in its marshal stream
+ * (Objects/codeobject.c: init_code and get_localsplus_counts; to 3.10
+ * PyCode_NewWithPosOnlyArgs).
+ */
 import { opcodeNumber } from "./quicken.ts";
 import type { AbiData } from "./schema.ts";
-import type { CodeFacts } from "./types.ts";
+import type { CodeFacts, LegacyCodeFacts, NameFacts } from "./types.ts";
 
 /** @returns the rule of one version; the map has only fields that the version has, under their C names */
 export function codeScalarRule(data: AbiData): (code: CodeFacts) => ReadonlyMap<string, number> {
   const fields = data.structs.PyCodeObject.fields;
   // 3.11+; before, variables come as three tuples and the stream carries co_nlocals.
-  const { kinds, frameSpecials, initialWarmup, minimumStackSize } = data.code;
+  const { kinds, legacy, frameSpecials, initialWarmup, minimumStackSize } = data.code;
   const resume = Object.hasOwn(fields, "_co_firsttraceable") ? opcodeNumber(data, "RESUME") : -1;
 
   return (code) => {
     const counts = variableCounts(code.localspluskinds, kinds);
+    const variables = legacy === undefined ? undefined : legacyFacts(data, code);
     const stacksize = Math.max(code.stacksize, minimumStackSize);
     const all: Record<string, number | undefined> = {
       ob_size: code.code.byteLength / 2,
+      co_flags: legacy === undefined || variables === undefined ? code.flags : cellFlags(code.flags, legacy.nofree, variables),
       co_stacksize: stacksize,
       co_nlocalsplus: code.localspluskinds.byteLength,
-      co_nlocals: counts?.nlocals,
+      co_nlocals: variables?.nlocals ?? counts?.nlocals,
       co_nplaincellvars: counts?.nplaincellvars,
       co_ncellvars: counts?.ncellvars,
       co_nfreevars: counts?.nfreevars,
@@ -31,6 +37,34 @@ export function codeScalarRule(data: AbiData): (code: CodeFacts) => ReadonlyMap<
     }
     return scalars;
   };
+}
+
+/** CO_NOFREE says that there are neither cell nor free variables, whatever the stream says. */
+function cellFlags(flags: number, nofree: number, { cellvars, freevars }: LegacyCodeFacts): number {
+  return cellvars.length === 0 && freevars.length === 0 ? flags | nofree : flags & ~nofree;
+}
+
+/** @returns the rule of {@link Abi.cell2arg} */
+export function cell2argRule(data: AbiData): (code: CodeFacts) => readonly number[] | undefined {
+  const { legacy } = data.code;
+  if (legacy === undefined) return () => undefined;
+  return (code) => {
+    const { varnames, cellvars } = legacyFacts(data, code);
+    const bit = (mask: number): number => ((code.flags & mask) === 0 ? 0 : 1);
+    const args = varnames.slice(0, code.argcount + code.kwonlyargcount + bit(legacy.varargs) + bit(legacy.varkeywords));
+    // findIndex gives -1 for none; the mark is the version's own.
+    const indexes = cellvars.map((cell) => args.findIndex((arg) => sameName(arg, cell)));
+    return indexes.every((index) => index < 0) ? undefined : indexes.map((index) => (index < 0 ? legacy.cellNotAnArgument : index));
+  };
+}
+
+function legacyFacts(data: AbiData, code: CodeFacts): LegacyCodeFacts {
+  if (code.legacy === undefined) throw new Error(`${data.id}: a code object without its variables' names`);
+  return code.legacy;
+}
+
+function sameName(a: NameFacts, b: NameFacts): boolean {
+  return a.width === b.width && a.data.length === b.data.length && a.data.every((byte, index) => byte === b.data[index]);
 }
 
 interface VariableCounts {

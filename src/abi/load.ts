@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { sha256 } from "../base/digest.ts";
 import { PycdsError, exitCode } from "../base/errors.ts";
 import { layoutFaults } from "./check.ts";
-import { codeScalarRule } from "./code.ts";
+import { cell2argRule, codeScalarRule } from "./code.ts";
 import { dataFiles } from "./data/index.ts";
 import { internRule, intBodyRule, strStateRule } from "./objects.ts";
 import { checkPolicy, policy } from "./policy.ts";
@@ -125,8 +125,10 @@ export function makeAbi(data: AbiData): Abi {
     hasCodeVersion: struct("PyCodeObject").fields.has("co_version"),
     strState: strStateRule(data),
     intBody: intBodyRule(data),
+    hasLegacyCode: data.code.legacy !== undefined,
     quicken: quickener(data),
     codeScalars: codeScalarRule(data),
+    cell2arg: cell2argRule(data),
     internsConstant: internRule(data),
     selfChecks: selfCheckRows(data),
   };

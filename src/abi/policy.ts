@@ -10,8 +10,21 @@ import type { FieldRole, StructName } from "./types.ts";
 
 type Roles = Readonly<Record<string, FieldRole>>;
 
-/** Include/object.h. The count that is never freed is immortalHeader. */
-const header: Roles = { ob_refcnt: "computed", ob_type: "external" };
+/** Include/object.h. The count that is never freed, with what belongs to it, is immortalHeader. */
+const header: Roles = {
+  ob_refcnt: "computed",
+  /** 3.14+, part of that count's word. */
+  ob_overflow: "computed",
+  ob_flags: "computed",
+  // Free-threaded builds: no thread owns it, nobody locks it, the collector does not know it.
+  ob_tid: "zero",
+  _padding: "zero",
+  ob_mutex: "zero",
+  ob_gc_bits: "zero",
+  ob_ref_local: "computed",
+  ob_ref_shared: "zero",
+  ob_type: "external",
+};
 const varHeader: Roles = { ...header, ob_size: "computed" };
 
 /** Objects/unicodeobject.c: state by the ABI's rule; -1 is "not hashed yet"; caches of other encodings are absent. */
@@ -34,7 +47,6 @@ export const policy: Readonly<Record<StructName, Roles>> = {
     co_argcount: "copy",
     co_posonlyargcount: "copy",
     co_kwonlyargcount: "copy",
-    co_flags: "copy",
     co_firstlineno: "copy",
     co_consts: "internal",
     co_names: "internal",
@@ -45,7 +57,17 @@ export const policy: Readonly<Record<StructName, Roles>> = {
     co_qualname: "internal",
     co_linetable: "internal",
     co_exceptiontable: "internal",
+    // To 3.10 (PyCode_NewWithPosOnlyArgs).
+    co_code: "internal",
+    co_varnames: "internal",
+    co_freevars: "internal",
+    co_cellvars: "internal",
+    co_lnotab: "internal",
+    /** An array, no object; NULL where no argument is a cell. */
+    co_cell2arg: "internal",
     // Objects/codeobject.c: init_code; the rules are in code.ts.
+    /** To 3.10 CO_NOFREE is the constructor's; else as in the stream. */
+    co_flags: "computed",
     co_stacksize: "computed",
     co_nlocalsplus: "computed",
     co_nlocals: "computed",
@@ -69,6 +91,14 @@ export const policy: Readonly<Record<StructName, Roles>> = {
     _co_linearray_entry_size: "zero",
     _co_instrumentation_version: "zero",
     _co_monitoring: "zero",
+    /** 3.14+: 0 is "none", _Py_INVALID_UNIQUE_ID of Include/internal/pycore_uniqueid.h. */
+    _co_unique_id: "zero",
+    co_zombieframe: "zero",
+    co_opcache_map: "zero",
+    co_opcache: "zero",
+    /** Counts calls until the cache is made. */
+    co_opcache_flag: "zero",
+    co_opcache_size: "zero",
   },
   PyASCIIObject: str,
   PyCompactUnicodeObject: {
@@ -82,7 +112,8 @@ export const policy: Readonly<Record<StructName, Roles>> = {
   PyLongObject: { ...varHeader, lv_tag: "computed", ob_digit: "computed" },
   PyFloatObject: { ...header, ob_fval: "copy" },
   PyComplexObject: { ...header, cval: "copy" },
-  PyTupleObject: { ...varHeader, ob_item: "internal" },
+  /** ob_hash (3.14+): -1 is "not hashed yet". */
+  PyTupleObject: { ...varHeader, ob_hash: "computed", ob_item: "internal" },
   PySliceObject: { ...header, start: "internal", stop: "internal", step: "internal" },
   /** Frozensets are made anew at load (hashes vary from process to process); Objects/setobject.c: make_new_set. */
   PySetObject: {

@@ -33,7 +33,12 @@ export const abiDataSchema = z.strictObject({
   schema: z.literal(1),
   id: z.string(),
   /** The one build that these facts were read from; another build of the same minor must give the rest of the file. */
-  probed: z.strictObject({ release: z.string(), hexversion: count }),
+  probed: z.strictObject({
+    release: z.string(),
+    hexversion: count,
+    /** The platform of the interpreter that was asked, where it is another: then only the headers are of this platform. */
+    interpreter: z.string().optional(),
+  }),
   version: z.strictObject({ major: count, minor: count }),
   platform: z.string(),
   flavour: z.enum(["release", "debug", "freethreaded"]),
@@ -66,6 +71,8 @@ export const abiDataSchema = z.strictObject({
     frameSpecials: count.optional(),
     /** First value of co_warmup (3.11 only). */
     initialWarmup: z.int().optional(),
+    /** Bits of co_flags, and the mark in co_cell2arg, that the constructor needs to find out about cells (to 3.10). */
+    legacy: z.strictObject({ varargs: count, varkeywords: count, nofree: count, cellNotAnArgument: z.int().negative() }).optional(),
     /** What the constructor makes of a co_stacksize of 0. */
     minimumStackSize: count,
   }),

@@ -80,11 +80,22 @@ export interface Abi {
   strState(width: 1 | 2 | 4, ascii: boolean): number;
   /** Bytes that follow the object header in a PyLongObject (size word or lv_tag, then digits), and where they begin. */
   intBody(value: bigint): { readonly offset: number; readonly bytes: Uint8Array };
-  /** Initial co_code_adaptive for marshalled co_code (facts: quickening per version). */
+  /**
+   * To 3.10: variables are the tuples co_varnames, co_freevars and co_cellvars, and the bytecode is a bytes object
+   * (co_code); `CodeFacts.legacy` is needed. From 3.11 on: co_localsplus*, and the bytecode is trailing data.
+   */
+  readonly hasLegacyCode: boolean;
+  /** Initial bytecode for marshalled co_code: co_code_adaptive (facts: quickening per version), or, to 3.10, co_code itself, unchanged. */
   quicken(code: Uint8Array): Uint8Array;
-  /** Derived scalar fields of a code object that the stream does not carry, by C field name (co_nlocalsplus, co_nlocals, co_ncellvars, co_nfreevars, co_framesize, co_warmup, _co_firsttraceable, ob_size, co_stacksize …). */
+  /** Fields of a code object that are derived by a rule, by C field name: those with the role `computed` that are not filled at load (co_flags, co_stacksize, co_nlocals, ob_size, co_framesize, …). */
   codeScalars(code: CodeFacts): ReadonlyMap<string, number>;
-  /** Whether a str constant is interned by the code constructor (ASCII and all [A-Za-z0-9_]; all strings in free-threaded builds). */
+  /**
+   * To 3.10: what co_cell2arg points at, one Py_ssize_t (8 bytes) for each cell variable: the index of the argument of
+   * that name, or -1 (Include/cpython/code.h: CO_CELL_NOT_AN_ARG). `undefined`: no cell variable is an argument, and the field is NULL; so it
+   * is in every version without the field.
+   */
+  cell2arg(code: CodeFacts): readonly number[] | undefined;
+  /** Whether the code constructor interns a str constant, in co_consts or in a tuple or frozenset of it. */
   internsConstant(ascii: boolean, data: Uint8Array): boolean;
   /** Rows for the runtime's self-check. */
   readonly selfChecks: readonly SelfCheck[];
@@ -99,5 +110,22 @@ export interface CodeFacts {
   readonly flags: number;
   readonly firstlineno: number;
   readonly code: Uint8Array;
+  /** Empty to 3.10. */
   readonly localspluskinds: Uint8Array;
+  /** To 3.10 only, and needed there ({@link Abi.hasLegacyCode}). */
+  readonly legacy?: LegacyCodeFacts;
+}
+
+/** The variables of a code object of 3.9 or 3.10. */
+export interface LegacyCodeFacts {
+  readonly nlocals: number;
+  readonly varnames: readonly NameFacts[];
+  readonly cellvars: readonly NameFacts[];
+  readonly freevars: readonly NameFacts[];
+}
+
+/** A str, in its one canonical form: equal names have equal width and data. */
+export interface NameFacts {
+  readonly width: 1 | 2 | 4;
+  readonly data: Uint8Array;
 }

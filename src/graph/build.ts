@@ -9,6 +9,7 @@
  * - co_linetable, co_exceptiontable and co_localspluskinds of equal bytes: the
  *   code constructor's private tables. Nothing asks for their identity, and
  *   those of one byte become the interpreter's own.
+ *   (co_code of 3.9 and 3.10 is shared as in the stream.)
  * Not merged: equal constants that are two objects in the stream (floats, big
  * ints, strings that are no names, tuples, bytes even of one byte, for which
  * r_object in Python/marshal.c makes a new object). `is` could tell.
@@ -17,7 +18,7 @@ import type {
   BytesValue, CodeValue, ComplexValue, FloatValue, FrozensetValue, IntValue, PyValue, StrValue, TupleValue,
 } from "../pyc/value.ts";
 import { discover } from "./discover.ts";
-import type { Container } from "./discover.ts";
+import type { Discovery } from "./discover.ts";
 import { latin1CodePoint } from "./names.ts";
 import type { NameTable } from "./names.ts";
 import type { CodeEdges, Edge, ExclusionReason, GraphNode, GraphOptions, ModuleGraph, RebuiltNode, Singleton } from "./types.ts";
@@ -28,7 +29,7 @@ import type { CodeEdges, Edge, ExclusionReason, GraphNode, GraphOptions, ModuleG
  */
 export function buildModuleGraph(code: CodeValue, options: GraphOptions, names: NameTable): ModuleGraph | ExclusionReason {
   const found = discover(code, options);
-  return found.kind === "excluded" ? found : new Builder(code, options, names, found.nameTuples).build(found.containers, found.frozensets);
+  return found.kind === "excluded" ? found : new Builder(code, options, names, found).build();
 }
 
 const singletons = {
@@ -50,22 +51,25 @@ class Builder {
   private readonly code: CodeValue;
   private readonly options: GraphOptions;
   private readonly names: NameTable;
-  private readonly nameTuples: ReadonlySet<TupleValue>;
+  private readonly found: Discovery;
   /** Filled in order of first reference; containers get their place before their contents are known. */
   private readonly nodes: (GraphNode | undefined)[] = [];
   private readonly edges = new Map<PyValue, Edge>();
+  /** Strings that look like names where the constructor does not look. */
+  private readonly plain = new Map<StrValue, Edge>();
   private readonly tables = new Map<string, Edge>();
   private readonly ownFilename: Buffer;
 
-  constructor(code: CodeValue, options: GraphOptions, names: NameTable, nameTuples: ReadonlySet<TupleValue>) {
+  constructor(code: CodeValue, options: GraphOptions, names: NameTable, found: Discovery) {
     this.code = code;
     this.options = options;
     this.names = names;
-    this.nameTuples = nameTuples;
+    this.found = found;
     this.ownFilename = Buffer.from(code.filename.data);
   }
 
-  build(containers: readonly Container[], frozensets: readonly FrozensetValue[]): ModuleGraph {
+  build(): ModuleGraph {
+    const { containers, frozensets } = this.found;
     for (const [rebuilt, value] of frozensets.entries()) this.edges.set(value, { kind: "rebuilt", rebuilt });
     const root = this.indexOf(this.code);
     const rebuilt = new Map<FrozensetValue, RebuiltNode>();
@@ -75,15 +79,15 @@ class Builder {
           this.nodes[this.indexOf(value)] = { kind: "code", value, edges: this.codeEdges(value) };
           break;
         case "tuple":
-          if (value.items.length > 0) this.nodes[this.indexOf(value)] = { kind: "tuple", items: this.tupleItems(value) };
+          if (value.items.length > 0) this.nodes[this.indexOf(value)] = { kind: "tuple", items: this.items(value) };
           break;
         case "slice":
           this.nodes[this.indexOf(value)] = {
-            kind: "slice", start: this.edge(value.start), stop: this.edge(value.stop), step: this.edge(value.step),
+            kind: "slice", start: this.unseen(value.start), stop: this.unseen(value.stop), step: this.unseen(value.step),
           };
           break;
         case "frozenset":
-          rebuilt.set(value, { kind: "frozenset", items: value.items.map((item) => this.edge(item)) });
+          rebuilt.set(value, { kind: "frozenset", items: this.items(value) });
           break;
       }
     }
@@ -164,12 +168,23 @@ class Builder {
     return value.length === 0 ? singletons.emptyStr : { kind: "name", name: this.names.index(value) };
   }
 
-  private tupleItems(tuple: TupleValue): readonly Edge[] {
+  /** A value where the code constructor does not look for names, such as an item of a slice. */
+  private unseen(value: PyValue): Edge {
+    if (value.kind !== "str" || value.length === 0 || value.interned || !this.options.internsConstant(value.ascii, value.data)) return this.edge(value);
+    const codePoint = latin1CodePoint(value);
+    if (codePoint !== undefined) return { kind: "latin1", codePoint };
+    const known = this.plain.get(value);
+    if (known !== undefined) return known;
+    const edge = this.newNode(value);
+    this.plain.set(value, edge);
+    return edge;
+  }
+
+  private items(of: TupleValue | FrozensetValue): readonly Edge[] {
     // intern_strings and intern_string_constants change tuples in place, so one
     // tuple used as names and as constants has names only.
-    return this.nameTuples.has(tuple)
-      ? tuple.items.map((item) => (item.kind === "str" ? this.name(item) : this.edge(item)))
-      : tuple.items.map((item) => this.edge(item));
+    if (of.kind === "tuple" && this.found.nameTuples.has(of)) return of.items.map((item) => (item.kind === "str" ? this.name(item) : this.edge(item)));
+    return of.items.map(this.found.constants.has(of) ? (item) => this.edge(item) : (item) => this.unseen(item));
   }
 
   private codeEdges(code: CodeValue): CodeEdges {
@@ -186,6 +201,14 @@ class Builder {
       qualname: this.edge(code.qualname),
       linetable: this.table(code.linetable),
       exceptiontable: this.table(code.exceptiontable),
+      ...(code.legacy === undefined ? {} : {
+        legacy: {
+          code: this.edge(code.code),
+          varnames: this.edge(code.legacy.varnames),
+          freevars: this.edge(code.legacy.freevars),
+          cellvars: this.edge(code.legacy.cellvars),
+        },
+      }),
     };
   }
 

@@ -18,8 +18,10 @@ export interface Discovery {
   readonly containers: readonly Container[];
   /** Children before parents. */
   readonly frozensets: readonly FrozensetValue[];
-  /** Tuples whose every str is a name: co_names, co_localsplusnames. */
+  /** Tuples whose every str is a name: co_names and the variables' names. */
   readonly nameTuples: ReadonlySet<TupleValue>;
+  /** Tuples and frozensets whose str items the code constructor looks at. */
+  readonly constants: ReadonlySet<TupleValue | FrozensetValue>;
 }
 
 interface Frame {
@@ -47,8 +49,10 @@ export function discover(root: CodeValue, options: GraphOptions): Discovery | Ex
         if (!options.hasSliceConstants) return exclude("unsupported-constant", "a slice constant, which the target does not have");
         break;
       case "code":
-        if (value.legacy !== undefined) return exclude("legacy-code", "a code object of CPython 3.9 or 3.10");
-        nameTuples.add(value.names).add(value.localsplusnames);
+        if (options.hasLegacyCode && value.legacy === undefined) return exclude("foreign-code", "a code object of CPython 3.11 or later, which the target is not");
+        if (!options.hasLegacyCode && value.legacy !== undefined) return exclude("foreign-code", "a code object of CPython 3.9 or 3.10, which the target is not");
+        for (const names of variableNames(value)) nameTuples.add(names);
+        nameTuples.add(value.names);
         break;
       case "tuple": case "frozenset":
         break;
@@ -64,14 +68,14 @@ export function discover(root: CodeValue, options: GraphOptions): Discovery | Ex
 
   function exclude(code: ExclusionCode, what: string): ExclusionReason {
     const owner = stack.findLast((frame) => frame.value.kind === "code")?.value;
-    const where = owner?.kind === "code" ? ` in ${strText(owner.qualname)}` : "";
+    const where = owner?.kind === "code" ? ` in ${strText(owner.legacy === undefined ? owner.qualname : owner.name)}` : "";
     return { kind: "excluded", code, reason: what + where };
   }
 
   let reason = open(root);
   while (reason === undefined) {
     const frame = stack.at(-1);
-    if (frame === undefined) return { kind: "discovery", containers, frozensets, nameTuples };
+    if (frame === undefined) return { kind: "discovery", containers, frozensets, nameTuples, constants: visibleConstants(containers) };
     const child = frame.children[frame.next];
     if (child !== undefined) {
       frame.next += 1;
@@ -88,10 +92,31 @@ export function discover(root: CodeValue, options: GraphOptions): Discovery | Ex
 function childrenOf(value: Container): readonly PyValue[] {
   switch (value.kind) {
     case "code":
-      return [value.names, value.consts, value.localsplusnames];
+      return [value.names, value.consts, ...variableNames(value)];
     case "tuple": case "frozenset":
       return value.items;
     case "slice":
       return [value.start, value.stop, value.step];
   }
+}
+
+/** co_localsplusnames, or to 3.10 co_varnames, co_freevars and co_cellvars. */
+function variableNames({ legacy, localsplusnames }: CodeValue): readonly TupleValue[] {
+  return legacy === undefined ? [localsplusnames] : [legacy.varnames, legacy.freevars, legacy.cellvars];
+}
+
+/**
+ * What the code constructor reaches from co_consts: it goes through tuples and
+ * frozensets, but not into slices (Objects/codeobject.c: intern_constants,
+ * before 3.13 intern_string_constants).
+ */
+function visibleConstants(containers: readonly Container[]): ReadonlySet<TupleValue | FrozensetValue> {
+  const seen = new Set<TupleValue | FrozensetValue>();
+  const pending: PyValue[] = containers.flatMap((value) => (value.kind === "code" ? [value.consts] : []));
+  for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
+    if ((value.kind !== "tuple" && value.kind !== "frozenset") || seen.has(value)) continue;
+    seen.add(value);
+    for (const item of value.items) pending.push(item);
+  }
+  return seen;
 }

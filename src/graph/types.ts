@@ -37,8 +37,19 @@ export interface CodeEdges {
   readonly filename: Edge;
   readonly name: Edge;
   readonly qualname: Edge;
+  /** co_lnotab in 3.9 */
   readonly linetable: Edge;
   readonly exceptiontable: Edge;
+  /** Exactly where the target is 3.9 or 3.10; localsplus*, qualname and exceptiontable then lead to empty objects of the interpreter. */
+  readonly legacy?: LegacyEdges;
+}
+
+/** To 3.10, bytecode is an object of its own, and so are the names of each kind of variable. */
+export interface LegacyEdges {
+  readonly code: Edge;
+  readonly varnames: Edge;
+  readonly freevars: Edge;
+  readonly cellvars: Edge;
 }
 
 export interface CodeNode { readonly kind: "code"; readonly value: CodeValue; readonly edges: CodeEdges }
@@ -75,8 +86,8 @@ export type ExclusionCode =
   | "unsupported-constant"
   /** a value that reaches itself */
   | "cyclic-constant"
-  /** a code object of 3.9 or 3.10 */
-  | "legacy-code";
+  /** a code object of 3.9 or 3.10 where the target has another kind, or the reverse */
+  | "foreign-code";
 
 /** Why a module stays with the stock path. */
 export interface ExclusionReason {
@@ -91,6 +102,8 @@ export interface GraphOptions {
   /** Range of ints that are singletons of the interpreter. */
   readonly smallInts: { readonly min: number; readonly max: number };
   readonly hasSliceConstants: boolean;
-  /** Whether the code constructor interns a str constant. */
+  /** The target is 3.9 or 3.10: code objects have co_code, co_varnames, co_freevars and co_cellvars. */
+  readonly hasLegacyCode: boolean;
+  /** Whether the code constructor interns a str constant, in co_consts or in a tuple or frozenset of it. */
   internsConstant(ascii: boolean, data: Uint8Array): boolean;
 }

@@ -49,6 +49,8 @@ const codeRules: ReadonlyMap<string, SlotRule> = new Map([
   ["co_consts", "tuple"], ["co_names", "tuple"], ["co_localsplusnames", "tuple"],
   ["co_localspluskinds", "bytes"], ["co_linetable", "bytes"], ["co_exceptiontable", "bytes"],
   ["co_name", "str"], ["co_qualname", "str"], ["co_filename", "filename"],
+  // 3.9 and 3.10
+  ["co_code", "bytes"], ["co_lnotab", "bytes"], ["co_varnames", "tuple"], ["co_freevars", "tuple"], ["co_cellvars", "tuple"],
 ]);
 
 /** One object in the bytes of a unit; reads are bounds-checked by DataView. */
@@ -122,7 +124,7 @@ export class ObjectView {
   private rawSize(): number | undefined {
     switch (this.type) {
       case "code":
-        return this.head + this.count("PyVarObject", "ob_size") * 2;
+        return this.abi.hasLegacyCode ? this.legacyCodeSize() : this.head + this.count("PyVarObject", "ob_size") * 2;
       case "bytes":
         return this.head + this.count("PyVarObject", "ob_size") + 1;
       case "tuple":
@@ -143,6 +145,20 @@ export class ObjectView {
     }
   }
 
+  /** To 3.10 a code object is followed by its co_cell2arg, where it has one: an item for each cell variable. */
+  private legacyCodeSize(): number | undefined {
+    if (!this.hasCells) return this.head;
+    const cellvars = this.word(this.abi.field("PyCodeObject", "co_cellvars").offset);
+    const count = this.abi.field("PyVarObject", "ob_size");
+    const at = Number(cellvars) + count.offset;
+    if (cellvars < 0n || at + count.size > this.view.byteLength) return undefined;
+    return this.head + Number(this.view.getBigInt64(at, true)) * this.abi.pointerSize;
+  }
+
+  private get hasCells(): boolean {
+    return this.abi.hasField("PyCodeObject", "co_cell2arg") && this.word(this.abi.field("PyCodeObject", "co_cell2arg").offset) !== 0n;
+  }
+
   /** Every pointer that must be relocated, by offset. */
   get slots(): readonly ExpectedSlot[] {
     return this.fields.flatMap((field): readonly ExpectedSlot[] => {
@@ -153,6 +169,7 @@ export class ObjectView {
           offset: field.offset + index * this.abi.pointerSize, field: `ob_item[${index}]`, rule: "any",
         }));
       }
+      if (field.name === "co_cell2arg") return this.hasCells ? one("own-data") : [];
       if (field.role === "internal") return one(codeRules.get(field.name) ?? "any");
       // PyUnicode_New (Objects/unicodeobject.c, to 3.11): UCS4 data doubles as wchar_t.
       if (field.name === "wstr" && this.strShape?.width === 4) return one("own-data");

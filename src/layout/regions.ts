@@ -33,11 +33,13 @@ export function assignRegions(graph: ModuleGraph, order: CodeOrder): readonly Re
     const { edges } = walk.code(index);
     // Nested code objects have a place of their own in the order.
     const constants = walk.constants(edges.consts).filter((each) => walk.node(each).kind !== "code");
-    return [...claim([index]), ...take(edges.name), ...take(edges.qualname), ...take(edges.names), ...claim(constants)];
+    const bytecode = edges.legacy === undefined ? [] : take(edges.legacy.code);
+    return [...claim([index]), ...bytecode, ...take(edges.name), ...take(edges.qualname), ...take(edges.names), ...claim(constants)];
   };
   const tables = (index: number): readonly number[] => {
     const { edges } = walk.code(index);
-    return [edges.localsplusnames, edges.localspluskinds, edges.exceptiontable, edges.linetable, edges.filename].flatMap(take);
+    const variables = edges.legacy === undefined ? [edges.localsplusnames, edges.localspluskinds] : [edges.legacy.varnames, edges.legacy.freevars, edges.legacy.cellvars];
+    return [...variables, edges.exceptiontable, edges.linetable, edges.filename].flatMap(take);
   };
   const regions: readonly Region[] = [
     { name: "executed", nodes: order.executed.flatMap(run) },

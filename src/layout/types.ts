@@ -20,6 +20,7 @@ export interface LaidOutUnit {
 export interface LaidOutObject {
   /** Of the object proper (after its GC header). */
   readonly offset: number;
+  /** With what only it points at: a code object of 3.9 or 3.10 ends in its co_cell2arg. */
   readonly size: number;
   readonly type: "code" | "str" | "bytes" | "tuple" | "int" | "float" | "complex" | "slice";
 }

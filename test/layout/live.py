@@ -11,145 +11,39 @@ import ctypes
 import gc
 import json
 import marshal
-import mmap
 import os
 import struct
 import sys
 import types
 import warnings
 
+from live_map import FREE_THREADED, SIZE_AT, TYPE_AT, Unit, at, get, keep, load
 from live_sample import compile_sample
 from live_use import USES, run
 
 warnings.simplefilter("ignore", DeprecationWarning)
 HEADER = 16
-
-# ---- map and relocate, as the runtime does ---------------------------------
-
-api = ctypes.pythonapi
-api.PyUnicode_InternInPlace.argtypes = [ctypes.POINTER(ctypes.c_void_p)]
-api.PyUnicode_InternInPlace.restype = None
-FOREVER = []
-
-
-def keep(obj):
-    """Never freed, not even at exit: the image outlives the interpreter's tear-down."""
-    api.Py_IncRef(ctypes.py_object(obj))
-    FOREVER.append(obj)
-    return obj
-
-
-def map_private(path):
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        mapping = keep(mmap.mmap(file.fileno(), size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE))
-    buffer = keep((ctypes.c_char * size).from_buffer(mapping))
-    return ctypes.addressof(buffer), size
-
-
-def at(address):
-    return ctypes.cast(address, ctypes.py_object).value
-
-
-def put(address, value):
-    ctypes.c_uint64.from_address(address).value = value
-
-
-def get(address):
-    return ctypes.c_uint64.from_address(address).value
-
-
-TYPES = [types.CodeType, str, bytes, tuple, int, float, complex, frozenset, slice]
-
-
-def external(number):
-    if number < len(TYPES):
-        return TYPES[number]
-    if 16 <= number <= 23:
-        return [None, True, False, ..., "", b"", (), StopIteration][number - 16]
-    if 256 <= number < 512:
-        return chr(number - 256)
-    if 512 <= number < 768:
-        return bytes([number - 512])
-    assert 1024 <= number < 2054, number
-    return number - 1029
-
-
-class Names:
-    def __init__(self, manifest, folder):
-        self.blocks = [(b["first"], b["first"] + b["count"], map_private(os.path.join(folder, b["file"]))[0]) for b in manifest["blocks"]]
-        self.locations = manifest["locations"]
-        self.known = {}
-
-    def address(self, index):
-        if index not in self.known:
-            self.known[index] = self.intern(index)
-        return self.known[index]
-
-    def intern(self, index):
-        location = self.locations[index]
-        if location < 0:
-            slot = ctypes.c_void_p(id(keep(chr(-1 - location))))
-        else:
-            base = next(b for first, last, b in self.blocks if first <= index < last)
-            assert get(base + location + 8) == 0, "type word of a name must be 0"
-            put(base + location + 8, id(str))
-            slot = ctypes.c_void_p(base + location)
-        api.PyUnicode_InternInPlace(ctypes.byref(slot))
-        keep(at(slot.value))
-        return slot.value
-
-
-class Unit:
-    next_version = 0x40000000
-
-    def __init__(self, module, folder, names, filename):
-        self.base, self.size = map_private(os.path.join(folder, module["file"]))
-        self.objects = {offset: (size, kind) for offset, size, kind in module["objects"]}
-        base = self.base
-        for slot in module["internal"]:
-            put(base + slot, base + get(base + slot))
-        for number, slots in module["external"]:
-            address = id(keep(external(number)))
-            for slot in slots:
-                put(base + slot, address)
-        for slot, name in module["names"]:
-            put(base + slot, names.address(name))
-        for slot in module["filename"]:
-            put(base + slot, id(keep(filename)))
-        self.versions = set(module["codeVersion"])
-        for slot in module["codeVersion"]:
-            ctypes.c_uint32.from_address(base + slot).value = Unit.next_version
-            Unit.next_version += 1
-        self.rebuilt = set()
-        for record in module["rebuilt"]:
-            made = keep(frozenset_of([get(base + record["items"] + 8 * i) for i in range(record["count"])]))
-            for slot in record["slots"]:
-                put(base + slot, id(made))
-                self.rebuilt.add(slot)
-        self.root = at(base + module["root"])
-
-
-api.PyFrozenSet_New.argtypes = [ctypes.c_void_p]
-api.PyFrozenSet_New.restype = ctypes.c_void_p
-api.PySet_Add.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
-
-
-def frozenset_of(addresses):
-    made = api.PyFrozenSet_New(None)
-    for address in addresses:
-        assert address != 0, "frozenset item not relocated yet"
-        assert api.PySet_Add(made, address) == 0
-    return at(made)
-
+LEGACY = sys.version_info < (3, 11)  # code objects without trailing bytecode
+SPECIALISES = not LEGACY and not FREE_THREADED  # 3.13t was built without the specialising interpreter
 
 # ---- compare ---------------------------------------------------------------
 
 def own_size(obj):
     """Bytes of the object proper, by its own type (rounding of code.__sizeof__ avoided)."""
     if type(obj) is types.CodeType:
-        return types.CodeType.__basicsize__ + types.CodeType.__itemsize__ * get(id(obj) + 16)
+        return types.CodeType.__basicsize__ + (0 if LEGACY else types.CodeType.__itemsize__ * get(id(obj) + SIZE_AT))
     return type(obj).__sizeof__(obj)
+
+
+def cell_arguments(code):
+    """Bytes of co_cell2arg (PyCode_NewWithPosOnlyArgs, 3.9 and 3.10), which our code objects end in."""
+    if not LEGACY or not set(code.co_cellvars) & set(code.co_varnames):
+        return 0
+    return 8 * len(code.co_cellvars)
+
+
+def qualname(code):
+    return getattr(code, "co_qualname", code.co_name)
 
 
 def key(value):
@@ -157,7 +51,7 @@ def key(value):
     if type(value) in (tuple, frozenset):
         return (type(value), [key(v) for v in value])
     if type(value) is types.CodeType:
-        return (types.CodeType, value.co_qualname)
+        return (types.CodeType, qualname(value))
     if type(value) is float:
         return struct.pack("<d", value)
     if type(value) is complex:
@@ -187,23 +81,27 @@ class Comparison:
         if offset not in self.unit.objects:
             self.fault(path, "no object begins at %d" % offset)
             return
-        # Sharing is stock's, but that equal tables of code objects may be one.
-        if self.by_stock.setdefault(id(stock), offset) != offset:
+        # Sharing is stock's, but that equal tables of code objects may be one, and that a build without GIL
+        # replaces each constant by the process's first equal one (Objects/codeobject.c: intern_one_constant).
+        if self.by_stock.setdefault(id(stock), offset) != offset and not FREE_THREADED:
             self.fault(path, "one object of stock is two of ours")
         if offset in self.by_ours:
-            if self.by_ours[offset] is not stock and not (type(stock) is bytes and parent is types.CodeType and stock == self.by_ours[offset]):
+            known = self.by_ours[offset]
+            table = type(stock) is bytes and parent is types.CodeType
+            if known is not stock and not ((table or FREE_THREADED) and key(stock) == key(known)):
                 self.fault(path, "two objects of stock are one of ours")
             return
         self.by_ours[offset] = stock
         self.objects += 1
         size = own_size(stock)
-        if self.unit.objects[offset][0] != size:
-            self.fault(path, "%d bytes, stock has %d" % (self.unit.objects[offset][0], size))
+        extra = cell_arguments(stock) if type(stock) is types.CodeType else 0
+        if self.unit.objects[offset][0] != size + extra:
+            self.fault(path, "%d bytes, stock has %d and %d" % (self.unit.objects[offset][0], size, extra))
             return
         a, b = ctypes.string_at(id(stock), size), ctypes.string_at(base + offset, size)
         if (base + offset) % 16:
             self.fault(path, "not aligned")
-        for i in range(8, size, 8):
+        for i in range(TYPE_AT, size, 8):
             self.words += 1
             if a[i:i + 8] != b[i:i + 8]:
                 yield from self.word(stock, offset, i, a[i:i + 8], b[i:i + 8], path)
@@ -214,19 +112,27 @@ class Comparison:
             if version in unit.versions:
                 k = version - slot
                 a, b = a[:k] + bytes(4) + a[k + 4:], b[:k] + bytes(4) + b[k + 4:]
-        # Bits that mean nothing are garbage in stock and 0 in ours: behind the bit fields of a str, behind _co_firsttraceable.
-        used = 1 if kind is str and i == 32 else 4 if kind is types.CodeType and i == kind.__basicsize__ - 16 else 8
+        # Bits that mean nothing are garbage in stock and 0 in ours: behind the bit fields of a str, behind
+        # _co_firsttraceable, and in _co_unique_id (3.14+) where there is a GIL.
+        used = 1 if kind is str and i == TYPE_AT + 24 else 8
+        if kind is types.CodeType and not LEGACY:
+            used = 4 if i == kind.__basicsize__ - 16 else 0 if i == kind.__basicsize__ - 24 and UNUSED_ID else 8
         if b[used:8] == bytes(8 - used):
             a = a[:used] + b[used:8]
         if a == b:
             return
-        if kind in (str, bytes) and i == 24 and b == b"\xff" * 8:
+        if kind in HASHED and i == TYPE_AT + 16 and b == b"\xff" * 8:
             return  # hash: stock may have computed it
         if len(a) == 8:
             stock_word, our_word = struct.unpack("<Q", a)[0], struct.unpack("<Q", b)[0]
             inside = our_word - unit.base
             if kind is str and inside == offset + unit.objects[offset][0] - (len(stock) + 1) * 4 and stock_word == id(stock) + inside - offset:
                 return  # wstr of a UCS4 string is its own data
+            extra = cell_arguments(stock) if kind is types.CodeType else 0
+            if extra and inside == offset + own_size(stock) and stock_word:
+                if ctypes.string_at(stock_word, extra) != ctypes.string_at(our_word, extra):
+                    self.fault(path, "co_cell2arg differs")
+                return
             if 0 <= inside < unit.size and stock_word % 8 == 0 and stock_word > 0x10000:
                 yield at(stock_word), unit.base, inside, "%s+%d" % (path, i), kind
                 return
@@ -250,6 +156,8 @@ class Comparison:
                 yield from self.items(x, y, path + "{}")
 
 
+UNUSED_ID = sys.version_info >= (3, 14) and not FREE_THREADED
+HASHED = (str, bytes, tuple) if sys.version_info >= (3, 14) else (str, bytes)
 BYTES = {id(keep(bytes([i]))): bytes([i]) for i in range(256)}
 
 
@@ -273,11 +181,11 @@ def code_attributes(ours, stock, data, name, faults):
             x, y = getattr(a, attribute), getattr(b, attribute)
             if callable(y):
                 if list(x()) != list(y()):
-                    faults.append("%s: %s of %s" % (name, attribute, b.co_qualname))
+                    faults.append("%s: %s of %s" % (name, attribute, qualname(b)))
             elif flat_key(x) != flat_key(y):
-                faults.append("%s: %s of %s" % (name, attribute, b.co_qualname))
+                faults.append("%s: %s of %s" % (name, attribute, qualname(b)))
         if equal and (a != b or hash(a) != hash(b)):
-            faults.append("%s: %s not equal" % (name, b.co_qualname))
+            faults.append("%s: %s not equal" % (name, qualname(b)))
         pending += [(x, y) for x, y in zip(a.co_consts, b.co_consts) if type(y) is types.CodeType]
     return count
 
@@ -293,10 +201,7 @@ def flat_key(value):
 # ---- all of it ------------------------------------------------------------
 
 def check(path):
-    folder = os.path.dirname(path)
-    with open(path) as file:
-        manifest = json.load(file)
-    names = Names(manifest, folder)
+    manifest, folder, names = load(path)
     totals = {"python": sys.version.split()[0], "modules": 0, "objects": 0, "words": 0, "codes": 0, "executed": 0, "faults": []}
     faults = totals["faults"]
     units = []
@@ -320,7 +225,7 @@ def check(path):
     if not faults:
         for name, unit, data in units:
             if name in USES:
-                run(name, unit.root, marshal.loads(data), faults)
+                run(name, unit.root, marshal.loads(data), faults, SPECIALISES)
                 totals["executed"] += 1
     gc.collect()
     gc.get_objects()

@@ -59,23 +59,26 @@ def execute(code, name, label):
 
 
 def opnames(function):
-    return [i.opname for i in dis.get_instructions(function, adaptive=True)]
+    """Specialised opcodes; 3.14+ tells immortal constants, as all of ours are, from mortal ones."""
+    names = [i.opname for i in dis.get_instructions(function, adaptive=True)]
+    return ["LOAD_CONST" if name.startswith("LOAD_CONST_") else name for name in names]
 
 
-def run(name, ours, stock, faults):
+def run(name, ours, stock, faults, specialises):
     a, b = execute(ours, name, "ours"), execute(stock, name, "stock")
     if USES[name](a) != USES[name](b):
         faults.append("%s: results differ" % name)
     if list(a.__dict__) != list(b.__dict__):
         faults.append("%s: names differ" % name)
-    if name == "odd_code":
+    if name == "odd_code" and sys.version_info >= (3, 11):
         # Specialised alike: versions and warm-up counters are right.
         for function in ("hot_live", "plain_live", "closure_live"):
             x, y = opnames(getattr(a, function)), opnames(getattr(b, function))
             if x != y:
                 faults.append("%s: %s specialised as %s, stock as %s" % (name, function, x, y))
-        if opnames(a.hot_live) == [i.opname for i in dis.get_instructions(a.hot_live)]:
+        if specialises and opnames(a.hot_live) == [i.opname for i in dis.get_instructions(a.hot_live)]:
             faults.append("%s: hot_live was not specialised" % name)
+    if name == "odd_code":
         calls = []
         sys.settrace(lambda frame, event, arg: calls.append(event))
         a.hot_live(5)

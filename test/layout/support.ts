@@ -7,7 +7,7 @@ import type { ModuleGraph } from "../../src/graph/types.ts";
 import { strFromText } from "../../src/pyc/text.ts";
 import type { BytesValue, CodeValue, PyValue, StrValue, TupleValue } from "../../src/pyc/value.ts";
 
-export const abis: readonly Abi[] = knownAbis().map(loadAbi).filter((abi) => abi.version.minor >= 11);
+export const abis: readonly Abi[] = knownAbis().map(loadAbi);
 
 export const str = (text: string): StrValue => strFromText(text);
 export const bytes = (...data: readonly number[]): BytesValue => ({ kind: "bytes", data: Uint8Array.from(data) });

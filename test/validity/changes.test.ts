@@ -143,6 +143,15 @@ for (const version of versions) {
       expect(world.stock(["app/odd.py"]).stdout).toMatch(/^odd\n(.*none.*\n){3}.*later.*\n$/);
     });
 
+    it("imports nested 100 deep in a thread with a small stack (stock needs 170 KB for them)", () => {
+      for (let i = 0; i < 100; i += 1) world.write(`lib/deep${i}.py`, `import deep${i + 1}\n`);
+      world.write("lib/deep100.py", "print('at the bottom')\n");
+      world.write("app/deep.py", "import threading\nthreading.stack_size(384 << 10)\nt = threading.Thread(target=__import__, args=('deep0',))\nt.start(); t.join()\nprint('and up again')\n");
+      world.archive(["app/deep.py"]);
+      expect(same({}, ["app/deep.py"]).hit).toEqual(expect.arrayContaining(["deep0", "deep50", "deep100"]));
+      expect(world.stock(["app/deep.py"]).stdout).toBe("at the bottom\nand up again\n");
+    });
+
     it("-O has archives of its own", () => {
       const events = same({ PYTHONOPTIMIZE: "1" });
       expect(events.hit).toEqual([]);

@@ -86,7 +86,7 @@ describe.each(pythons())("$exe", { timeout: 60_000 }, ({ exe }) => {
 
   it.skipIf(!canBuild)("a runtime that loads adds `_pycds` to sys.modules and nothing else (needs a C compiler and headers)", () => {
     const runtime = join(inputs.directory, "fake.so");
-    execFileSync(compiler ?? "cc", ["-shared", "-fPIC", `-I${include}`, join(root, "test/venv/native/fake_extension.c"), "-o", runtime]);
+    execFileSync(compiler ?? "cc", ["-std=c11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", `-I${include}`, join(root, "test/venv/native/fake_extension.c"), "-o", runtime]);
     install({ site, runtime, packageDir, archive: inputs.archive });
 
     const active = python(venv, ["-c", modules]);

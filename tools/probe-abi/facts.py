@@ -29,7 +29,7 @@ def cache_counts():
     """Cache units by opcode name."""
     if hasattr(opcode, "_inline_cache_entries"):
         entries = opcode._inline_cache_entries
-        if isinstance(entries, dict):  # 3.13+: by name, ops without caches left out
+        if hasattr(entries, "keys"):  # 3.13+: a dict, 3.15 a frozendict: by name, ops without caches left out
             return dict(entries)
         return {name: entries[number] for name, number in opcode.opmap.items() if number < len(entries)}
     return {}

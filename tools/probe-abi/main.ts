@@ -1,7 +1,11 @@
 /**
  * Writes src/abi/data/ID.json for an interpreter, or compares with it.
  *
- *   npx tsx tools/probe-abi/main.ts --python EXE [--check] [--cc CC] [--data DIR]
+ *   npx tsx tools/probe-abi/main.ts --python EXE [--check] [--platform linux-aarch64] [--cc CC] [--include DIR] [--data DIR]
+ *
+ * --platform asks for the layout on another platform: headers of that very
+ * CPython compiled for it (--cc, --include), the rest from an interpreter that
+ * runs here.
  *
  * --check changes nothing; exit 1 when the checked-in file says otherwise, or
  * the field policy does not fit. Another build of the same minor (3.11.2, 3.11.7)
@@ -26,13 +30,20 @@ function main(): number {
     options: {
       python: { type: "string" },
       cc: { type: "string" },
+      include: { type: "string" },
+      platform: { type: "string" },
       check: { type: "boolean", default: false },
       data: { type: "string", default: dataFolder },
     },
   });
   const folder = values.data;
   if (values.python === undefined) throw new PycdsError("USAGE", "no interpreter named", "--python is needed", { next: "add --python EXE" });
-  const data = gather(values.python, { env: process.env, ...(values.cc === undefined ? {} : { cc: values.cc }) });
+  const data = gather(values.python, {
+    env: process.env,
+    ...(values.cc === undefined ? {} : { cc: values.cc }),
+    ...(values.include === undefined ? {} : { include: values.include }),
+    ...(values.platform === undefined ? {} : { platform: values.platform }),
+  });
   const file = join(folder, `${data.id}.json`);
   if (!values.check) {
     writeFileSync(file, fileJson(data));
