@@ -206,10 +206,20 @@ static int is_utf8_name(PyObject *name) {
     return 0;
 }
 
+/*
+ * Imports that stand inside one another on this thread. Stock's go through six
+ * Python frames each, which the recursion limit counts; ours take C stack that
+ * nothing counts. Deeper than any real program nests them, stock takes over.
+ */
+#define DEPTH_LIMIT 64
+static _Thread_local int depth;
+
+static PyObject *find_and_load(PyObject *name, PyObject *import);
+
 PyObject *import_find_and_load(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     const char *why = NULL;
     (void)self;
-    if (count != 2 || !is_utf8_name(args[0]) || !guard_holds(&why)) {
+    if (count != 2 || depth >= DEPTH_LIMIT || !is_utf8_name(args[0]) || !guard_holds(&why)) {
         if (count == 2 && why) log_miss(args[0], why);
         PyObject *tuple = PyTuple_New(count), *result = NULL;
         for (Py_ssize_t i = 0; tuple && i < count; i++) PyTuple_SetItem(tuple, i, py_new_ref(args[i]));
@@ -223,7 +233,14 @@ PyObject *import_find_and_load(PyObject *self, PyObject *const *args, Py_ssize_t
         }
         return result;
     }
-    PyObject *name = args[0], *import = args[1];
+    depth++;
+    PyObject *result = find_and_load(args[0], args[1]);
+    depth--;
+    return result;
+}
+
+/* _find_and_load(name, import_) */
+static PyObject *find_and_load(PyObject *name, PyObject *import) {
     PyObject *modules = modules_mapping();
     if (!modules) return NULL;
     PyObject *module = modules_get(modules, name);

@@ -36,13 +36,20 @@ const loaded = new Map<string, Abi>();
 
 /**
  * The ABI of that id; checked once, then kept.
- * @throws PycdsError ABI_UNKNOWN when there is no data for it, ABI_DATA or ABI_POLICY (our bugs) when the data is not sound
+ * @throws PycdsError ABI_UNKNOWN when there is no data for it, ABI_DEBUG for a debug build, ABI_DATA or ABI_POLICY (our bugs) when the data is not sound
  */
 export function loadAbi(id: string): Abi {
   const known = loaded.get(id);
   if (known !== undefined) return known;
   const data = allData().get(id);
   if (data === undefined) {
+    if (id.endsWith("-debug")) {
+      // Objects/unicodeobject.c: _PyUnicode_CheckConsistency, 3.13+. Strings with the static bit would pass, if
+      // the runtime took interned names from the heap; nobody starts a debug build for its speed.
+      throw new PycdsError("ABI_DEBUG", `debug builds of CPython are not served (${id})`, "they check at every step what only objects of their own making have, and abort", {
+        next: "use a release build",
+      });
+    }
     throw new PycdsError("ABI_UNKNOWN", `no layout data for ${id}`, `known: ${knownAbis().join(", ")}`, {
       next: "use a CPython of that list, or add this one with tools/probe-abi",
     });

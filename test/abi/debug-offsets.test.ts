@@ -9,9 +9,9 @@ const groups: Readonly<Record<string, StructName>> = {
   long_object: "PyLongObject", bytes_object: "PyBytesObject", unicode_object: "PyASCIIObject", set_object: "PySetObject",
 };
 
-for (const { label, python, abi } of subjects) {
+for (const { label, python, abi, headers } of subjects) {
   test(`${label}: _Py_DebugOffsets agrees`, { timeout: 30_000 }, ({ skip }) => {
-    const table = JSON.parse(runScript(python, "debug_offsets.py")) as Record<string, Record<string, number>> | null;
+    const table = JSON.parse(runScript(python, "debug_offsets.py", undefined, headers === undefined ? [] : [headers])) as Record<string, Record<string, number>> | null;
     if (table === null) {
       expect(abi.version.minor).toBeLessThan(13);
       return skip("no _Py_DebugOffsets before 3.13");

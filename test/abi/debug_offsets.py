@@ -1,6 +1,6 @@
 """Prints _Py_DebugOffsets of the running interpreter as JSON: {group: {name: value}}.
 
-The table's own shape is read from the header, since it grows from version to version.
+The table's own shape is read from the header, since it grows from version to version; argv[1]: the folder of Python.h.
 """
 import ctypes
 import json
@@ -9,7 +9,7 @@ import re
 import sys
 import sysconfig
 
-folder = os.path.join(sysconfig.get_path("include"), "internal")
+folder = os.path.join(sys.argv[1] if len(sys.argv) > 1 else sysconfig.get_path("include"), "internal")
 for name in ("pycore_debug_offsets.h", "pycore_runtime.h"):
     path = os.path.join(folder, name)
     text = open(path, encoding="utf-8").read() if os.path.exists(path) else ""

@@ -27,7 +27,9 @@ for (const { label, python, abi } of subjects) {
   test.skipIf(!usable)(`${label}: debug information agrees, as gdb with Python reads it`, { timeout: 60_000 }, ({ skip }) => {
     const file = binary(python.exe);
     const script = fileURLToPath(new URL("dwarf.py", import.meta.url));
-    const output = execFileSync("gdb", ["-nx", "-q", "-batch", "-x", script, file], { encoding: "utf8", env: { ...process.env, PYCDS_STRUCTS: names.join(" ") }, stdio: ["ignore", "pipe", "ignore"] });
+    const { debugInfo } = python.entry ?? {};
+    const folder = debugInfo === undefined ? [] : ["-iex", `set debug-file-directory ${debugInfo}`];
+    const output = execFileSync("gdb", ["-nx", "-q", "-batch", ...folder, "-x", script, file], { encoding: "utf8", env: { ...process.env, PYCDS_STRUCTS: names.join(" ") }, stdio: ["ignore", "pipe", "ignore"] });
     const line = output.split("\n").find((each) => each.startsWith("PYCDS "));
     const told = JSON.parse((line ?? "PYCDS null").slice("PYCDS ".length)) as Members | null;
     if (told === null) return skip("no debug information in this build");

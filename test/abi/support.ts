@@ -6,14 +6,17 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { abiId, knownAbis, loadAbi } from "../../src/abi/load.ts";
 import type { Abi } from "../../src/abi/types.ts";
+import { headersOf } from "../../tools/pythons/find.ts";
 import { pythonEnvironment, pythons } from "../support/pythons.ts";
 import type { TestPython } from "../support/pythons.ts";
 
 export interface Subject {
-  /** Names the test: `3.11 (/usr/bin/python3.11)` without a folder that only this machine has. */
+  /** Names the test: `3.11.2 (system; cpython-3.11-…)`, without a folder that only this machine has. */
   readonly label: string;
   readonly python: TestPython;
   readonly abi: Abi;
+  /** The folder of Python.h; not all interpreters have theirs here. */
+  readonly headers: string | undefined;
 }
 
 /** Runs a script of this folder; stdin is JSON if given. @returns its standard output */
@@ -42,10 +45,19 @@ const identified = pythons().map((python) => ({ python, ...identify(python) }));
 /** Every interpreter found that has ABI data. */
 export const subjects: readonly Subject[] = identified
   .filter(({ id }) => knownAbis().includes(id))
-  .map(({ python, id, release }) => ({ label: `${release} (${python.exe.startsWith("/usr/") ? "system" : "own"} build)`, python, abi: loadAbi(id) }));
+  .map(({ python, id, release }) => ({ label: labelOf(python, id, release), python, abi: loadAbi(id), headers: headersOf(python) }));
+
+/** Those that have none, and so are refused. */
+export const strangers: readonly { readonly label: string; readonly id: string }[] = identified
+  .filter(({ id }) => !knownAbis().includes(id))
+  .map(({ python, id, release }) => ({ label: labelOf(python, id, release), id }));
 
 /** What no interpreter was found for; named by a skipped test. */
 export const missing: readonly string[] = knownAbis().filter((id) => !identified.some((each) => each.id === id));
+
+function labelOf(python: TestPython, id: string, release: string): string {
+  return `${release} (${python.entry?.how ?? (python.exe.startsWith("/usr/") ? "system" : "own build")}; ${id})`;
+}
 
 /** Calls `use` with a scratch folder that is gone afterwards. */
 export function inScratch<T>(use: (folder: string) => T): T {

@@ -112,11 +112,8 @@ class Comparison:
             if version in unit.versions:
                 k = version - slot
                 a, b = a[:k] + bytes(4) + a[k + 4:], b[:k] + bytes(4) + b[k + 4:]
-        # Bits that mean nothing are garbage in stock and 0 in ours: behind the bit fields of a str, behind
-        # _co_firsttraceable, and in _co_unique_id (3.14+) where there is a GIL.
-        used = 1 if kind is str and i == TYPE_AT + 24 else 8
-        if kind is types.CodeType and not LEGACY:
-            used = 4 if i == kind.__basicsize__ - 16 else 0 if i == kind.__basicsize__ - 24 and UNUSED_ID else 8
+        # Bytes that mean nothing are garbage in stock and 0 in ours.
+        used = 1 if kind is str and i == TYPE_AT + 24 else CODE_USED.get(i, 8) if kind is types.CodeType else 8
         if b[used:8] == bytes(8 - used):
             a = a[:used] + b[used:8]
         if a == b:
@@ -156,7 +153,11 @@ class Comparison:
                 yield from self.items(x, y, path + "{}")
 
 
-UNUSED_ID = sys.version_info >= (3, 14) and not FREE_THREADED
+# Offset of a word of a code object -> how many of its bytes are in use: co_firstlineno and co_opcache_size are
+# followed by padding to 3.10, _co_firsttraceable from 3.11 on; _co_unique_id (3.14+) is for builds without GIL.
+CODE_USED = {40: 4, 168: 5} if LEGACY else {types.CodeType.__basicsize__ - 16: 4}
+if sys.version_info >= (3, 14) and not FREE_THREADED:
+    CODE_USED[types.CodeType.__basicsize__ - 24] = 0
 HASHED = (str, bytes, tuple) if sys.version_info >= (3, 14) else (str, bytes)
 BYTES = {id(keep(bytes([i]))): bytes([i]) for i in range(256)}
 
