@@ -11,7 +11,7 @@ import type { CodeFacts, LegacyCodeFacts, NameFacts } from "./types.ts";
 export function codeScalarRule(data: AbiData): (code: CodeFacts) => ReadonlyMap<string, number> {
   const fields = data.structs.PyCodeObject.fields;
   // 3.11+; before, variables come as three tuples and the stream carries co_nlocals.
-  const { kinds, legacy, frameSpecials, initialWarmup, minimumStackSize } = data.code;
+  const { kinds, legacy, frameSpecials, initialWarmup, untracedResume, minimumStackSize } = data.code;
   const resume = Object.hasOwn(fields, "_co_firsttraceable") ? opcodeNumber(data, "RESUME") : -1;
 
   return (code) => {
@@ -29,7 +29,7 @@ export function codeScalarRule(data: AbiData): (code: CodeFacts) => ReadonlyMap<
       co_nfreevars: counts?.nfreevars,
       co_framesize: frameSpecials === undefined ? undefined : code.localspluskinds.byteLength + stacksize + frameSpecials,
       co_warmup: initialWarmup,
-      _co_firsttraceable: firstTraceable(code.code, resume),
+      _co_firsttraceable: firstTraceable(code.code, resume, untracedResume),
     };
     const scalars = new Map<string, number>();
     for (const [name, value] of Object.entries(all)) {
@@ -92,11 +92,12 @@ function variableCounts(localspluskinds: Uint8Array, bits: AbiData["code"]["kind
   return { nlocals, nplaincellvars, ncellvars, nfreevars };
 }
 
-/** Index of the first RESUME, or the number of units; like init_code, looks at every unit, caches too. */
-function firstTraceable(code: Uint8Array, resume: number): number {
+/** Index of the first RESUME that counts, or the number of units; like init_code, looks at every unit, caches too. */
+function firstTraceable(code: Uint8Array, resume: number, untraced: AbiData["code"]["untracedResume"]): number {
   const units = code.byteLength / 2;
   for (let unit = 0; unit < units; unit++) {
-    if (code[unit * 2] === resume) return unit;
+    if (code[unit * 2] !== resume) continue;
+    if (untraced === undefined || ((code[unit * 2 + 1] ?? 0) & untraced.mask) !== untraced.place) return unit;
   }
   return units;
 }

@@ -91,7 +91,7 @@ export const policy: Readonly<Record<StructName, Roles>> = {
     _co_linearray_entry_size: "zero",
     _co_instrumentation_version: "zero",
     _co_monitoring: "zero",
-    /** 3.14+: 0 is "none", _Py_INVALID_UNIQUE_ID of Include/internal/pycore_uniqueid.h. */
+    /** 3.14+: 0 is "none", _Py_INVALID_UNIQUE_ID of Include/internal/pycore_uniqueid.h; builds with a GIL never set it or look at it. */
     _co_unique_id: "zero",
     co_zombieframe: "zero",
     co_opcache_map: "zero",

@@ -73,6 +73,8 @@ export const abiDataSchema = z.strictObject({
     initialWarmup: z.int().optional(),
     /** Bits of co_flags, and the mark in co_cell2arg, that the constructor needs to find out about cells (to 3.10). */
     legacy: z.strictObject({ varargs: count, varkeywords: count, nofree: count, cellNotAnArgument: z.int().negative() }).optional(),
+    /** The RESUME of this place (its operand under the mask) is not where tracing begins: 3.15's RESUME_AT_GEN_EXPR_START. */
+    untracedResume: z.strictObject({ mask: count, place: count }).optional(),
     /** What the constructor makes of a co_stacksize of 0. */
     minimumStackSize: count,
   }),

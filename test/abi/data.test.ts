@@ -12,7 +12,11 @@ import { PycdsError } from "../../src/base/errors.ts";
 import { sha256 } from "../../src/base/digest.ts";
 
 const folder = fileURLToPath(new URL("../../src/abi/data/", import.meta.url));
-const ids = ["cpython-3.11-linux-x86_64-release", "cpython-3.12-linux-x86_64-release", "cpython-3.13-linux-x86_64-release"];
+/** In the order of their versions; one minor's free-threaded build before the release one. */
+const ids = ["3.9", "3.10", "3.11", "3.12", "3.13t", "3.13", "3.14", "3.15"].flatMap((version) =>
+  ["aarch64", "x86_64"].map((machine) => `cpython-${version.replace("t", "")}-linux-${machine}-${version.endsWith("t") ? "freethreaded" : "release"}`),
+);
+const magics: Readonly<Record<number, number>> = { 9: 3425, 10: 3439, 11: 3495, 12: 3531, 13: 3571, 14: 3627, 15: 3666 };
 
 function copy(id = "cpython-3.12-linux-x86_64-release"): AbiData {
   const data = allData().get(id);
@@ -34,7 +38,7 @@ describe("files", () => {
   test("each file in the folder is known, and each known one is a file", () => {
     const files = readdirSync(folder).filter((name) => name.endsWith(".json")).map((name) => name.slice(0, -5));
     expect(new Set(knownAbis())).toEqual(new Set(files));
-    expect(knownAbis()).toEqual(expect.arrayContaining(ids));
+    expect([...knownAbis()].sort()).toEqual([...ids].sort());
   });
   test("texts are canonical and name no machine", () => {
     for (const id of knownAbis()) {
@@ -61,8 +65,8 @@ describe("loadAbi", () => {
       expect(abiId({ minor: abi.version.minor, platform: abi.platform, flavour: abi.flavour })).toBe(id);
       expect(abi.digest).toEqual(sha256(Buffer.from(canonicalJson(copy(id)))));
     }
-    expect(ids.map((id) => loadAbi(id).pycMagic)).toEqual([3495, 3531, 3571]); // facts §6
-    expect(new Set(ids.map((id) => Buffer.from(loadAbi(id).digest).toString("hex"))).size).toBe(3);
+    expect(ids.map((id) => loadAbi(id).pycMagic)).toEqual(ids.map((id) => magics[loadAbi(id).version.minor])); // facts §6
+    expect(new Set(ids.map((id) => Buffer.from(loadAbi(id).digest).toString("hex"))).size).toBe(ids.length);
   });
   test("an unknown one is named, with what is known and what to do", () => {
     const error = thrown(() => loadAbi("cpython-3.99-linux-x86_64-release"));
@@ -70,6 +74,18 @@ describe("loadAbi", () => {
     expect(error.why).toContain(ids[0]);
     expect(error.next).toMatch(/probe-abi/);
     expect(() => loadAbi("../../../etc/passwd")).toThrow(expect.objectContaining({ code: "ABI_UNKNOWN" }));
+  });
+  test("a debug build is refused with its reason, whether or not its layout is known (facts §2)", () => {
+    const error = thrown(() => loadAbi("cpython-3.14-linux-x86_64-debug"));
+    expect(error).toMatchObject({ code: "ABI_DEBUG", exit: 2, next: "use a release build" });
+    expect(error.line).toContain("cpython-3.14-linux-x86_64-debug");
+    expect(knownAbis().filter((id) => id.endsWith("-debug"))).toEqual([]);
+  });
+  test("aarch64 is laid out as x86_64 is: both are shown, by a compiler for each", () => {
+    for (const id of ids.filter((each) => each.includes("x86_64"))) {
+      const [here, there] = [copy(id), copy(id.replace("x86_64", "aarch64"))];
+      expect(there).toEqual({ ...here, id: there.id, platform: "linux-aarch64", probed: there.probed });
+    }
   });
   test("fields by name; one that is absent is our bug", () => {
     const abi = loadAbi("cpython-3.13-linux-x86_64-release");
@@ -80,6 +96,50 @@ describe("loadAbi", () => {
     const offsets = [...abi.struct("PyCodeObject").fields.values()].map(({ offset }) => offset);
     expect(offsets).toEqual([...offsets].sort((a, b) => a - b));
   });
+});
+
+describe("code objects as facts §1 has them", () => {
+  /** Offsets of 3.9/3.10, 3.11, 3.12, 3.13, 3.14/3.15, 3.13t; what a version lacks is absent from its row. */
+  const columns = ["3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15", "3.13t"] as const;
+  const no = undefined;
+  const table: Readonly<Record<string, readonly (number | undefined)[]>> = {
+    ob_type: [8, 8, 8, 8, 8, 8, 8, 24],
+    ob_size: [no, no, 16, 16, 16, 16, 16, 32],
+    co_consts: [56, 56, 24, 24, 24, 24, 24, 40],
+    co_names: [64, 64, 32, 32, 32, 32, 32, 48],
+    co_exceptiontable: [no, no, 40, 40, 40, 40, 40, 56],
+    co_flags: [36, 36, 48, 48, 48, 48, 48, 64],
+    co_argcount: [16, 16, 56, 52, 52, 52, 52, 68],
+    co_nlocals: [28, 28, 80, 80, 80, 80, 80, 96],
+    co_stacksize: [32, 32, 68, 64, 64, 64, 64, 80],
+    co_firstlineno: [40, 40, 72, 68, 68, 68, 68, 84],
+    co_nlocalsplus: [no, no, 76, 72, 72, 72, 72, 88],
+    co_framesize: [no, no, no, 76, 76, 76, 76, 92],
+    co_version: [no, no, no, 92, 92, 92, 92, 108],
+    co_code: [48, 48, no, no, no, no, no, no],
+    co_varnames: [72, 72, no, no, no, no, no, no],
+    co_freevars: [80, 80, no, no, no, no, no, no],
+    co_cellvars: [88, 88, no, no, no, no, no, no],
+    co_cell2arg: [96, 96, no, no, no, no, no, no],
+    co_filename: [104, 104, 112, 112, 112, 112, 112, 128],
+    co_name: [112, 112, 120, 120, 120, 120, 120, 136],
+    co_qualname: [no, no, 128, 128, 128, 128, 128, 144],
+    co_lnotab: [120, no, no, no, no, no, no, no],
+    co_linetable: [no, 120, 136, 136, 136, 136, 136, 152],
+    co_weakreflist: [136, 136, 144, 144, 144, 144, 144, 160],
+    co_extra: [144, 144, 176, 184, 192, 200, 200, 208],
+    _co_firsttraceable: [no, no, 168, 176, 184, 192, 192, 200],
+    _co_unique_id: [no, no, no, no, no, 184, 184, no],
+    co_code_adaptive: [no, no, 184, 192, 200, 208, 208, 216],
+  };
+  for (const [column, version] of columns.entries()) {
+    test(version, () => {
+      const abi = loadAbi(`cpython-${version.replace("t", "")}-linux-x86_64-${version.endsWith("t") ? "freethreaded" : "release"}`);
+      const found = Object.fromEntries(Object.keys(table).map((name) => [name, abi.hasField("PyCodeObject", name) ? abi.field("PyCodeObject", name).offset : undefined]));
+      expect(found).toEqual(Object.fromEntries(Object.entries(table).map(([name, row]) => [name, row[column]])));
+      expect(abi.struct("PyCodeObject").size).toBe([176, 176, 192, 200, 208, 216, 216, 224][column]);
+    });
+  }
 });
 
 describe("policy", () => {
@@ -157,7 +217,7 @@ describe("soundness", () => {
       const abi = loadAbi(id);
       const inline = (struct: "PyCodeObject" | "PyTupleObject" | "PyLongObject", field: string): number => abi.field(struct, field).offset;
       const expected = new Map([
-        ["PyCode_Type", inline("PyCodeObject", "co_code_adaptive")],
+        ["PyCode_Type", abi.hasLegacyCode ? abi.struct("PyCodeObject").size : inline("PyCodeObject", "co_code_adaptive")],
         ["PyUnicode_Type", copy(id).unicodeObjectSize],
         ["PyBytes_Type", abi.field("PyBytesObject", "ob_sval").offset + 1],
         ["PyTuple_Type", inline("PyTupleObject", "ob_item")],
@@ -176,9 +236,11 @@ describe("soundness", () => {
     for (const id of ids) {
       const abi = loadAbi(id);
       const rows = abi.selfChecks.filter(({ subject }) => subject === "code");
+      const legacy = ["co_code", "co_varnames", "co_freevars", "co_cellvars"];
+      const table = { 9: [...legacy, "co_lnotab"], 10: ["co_linetable", ...legacy] }[abi.version.minor] ?? ["co_qualname", "co_linetable", "co_exceptiontable"];
       expect(rows.map(({ name }) => name)).toEqual([
         "co_argcount", "co_posonlyargcount", "co_kwonlyargcount", "co_stacksize", "co_flags", "co_firstlineno", "co_nlocals",
-        "co_consts", "co_names", "co_filename", "co_name", "co_qualname", "co_linetable", "co_exceptiontable",
+        "co_consts", "co_names", "co_filename", "co_name", ...table,
       ]);
       for (const { name, what, offset } of rows) {
         const field = abi.field("PyCodeObject", name);

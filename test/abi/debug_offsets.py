@@ -22,7 +22,7 @@ else:
 
 body = re.sub(r"//[^\n]*|/\*.*?\*/", "", found.group(1), flags=re.S)
 names = []
-for member in re.finditer(r"struct\s+\w+\s*\{(.*?)\}\s*(\w+);|char cookie\[8\];|uint64_t (\w+);", body, re.S):
+for member in re.finditer(r"struct\s+\w+\s*\{(.*?)\}\s*(\w+);|char cookie\[8\][^;]*;|uint64_t (\w+);", body, re.S):
     if member.group(2):
         names += [(member.group(2), inner) for inner in re.findall(r"uint64_t (\w+);", member.group(1))]
     else:
@@ -31,6 +31,7 @@ for member in re.finditer(r"struct\s+\w+\s*\{(.*?)\}\s*(\w+);|char cookie\[8\];|
 address = ctypes.addressof(ctypes.c_char.in_dll(ctypes.pythonapi, "_PyRuntime"))
 words = (ctypes.c_uint64 * len(names)).from_address(address)
 assert bytes(words)[:8] == b"xdebugpy", bytes(words)[:8]
+assert words[names.index(("", "version"))] == sys.hexversion, words[:4]
 table = {}
 for (group, name), word in zip(names, words):
     table.setdefault(group, {})[name] = word

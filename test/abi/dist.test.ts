@@ -31,7 +31,7 @@ test("compiled by tsc, the ABI room runs under node", { timeout: 120_000 }, () =
     const other = `const { loadAbi } = await import(${JSON.stringify(load)}); try { loadAbi("cpython-3.13-linux-x86_64-release") } catch (error) { console.log(error.code, error.why) }`;
     const refused = spawnSync(process.execPath, ["--input-type=module", "-e", other], { cwd: join(folder, "elsewhere"), encoding: "utf8" });
     expect(refused.stdout).toBe(
-      "ABI_POLICY cpython-3.11-linux-x86_64-release: PyCodeObject.co_heat has no role; policy: PyCodeObject.co_warmup has a role but exists in no version\n",
+      "ABI_POLICY cpython-3.11-linux-x86_64-release: PyCodeObject.co_heat has no role\n",
     );
   });
 });

@@ -7,8 +7,8 @@ import gdb
 
 # One word, or one block, to us.
 WHOLE = {"state", "cval", "smalltable", "ob_mutex"}
-# Second names of bytes that ob_refcnt also names.
-ALIASES = {"ob_refcnt_split", "ob_refcnt_full"}
+# Second names of bytes that ob_refcnt also names; and the byte that makes 3.14's union as aligned as it is.
+ALIASES = {"ob_refcnt_split", "ob_refcnt_full", "_aligner"}
 
 
 def members(kind, base, found):

@@ -1,4 +1,4 @@
-/** Oracle 4 (style.md, "ABI as data"): bytes of live objects of every type. Guards facts §1 (layouts), §2 (immortal header), §3 (state bits, interned constants). */
+/** Oracle 4 (style.md, "ABI as data"): bytes of live objects of every type. Guards facts §1 (layouts), §2 (immortal header), §3 (state bits, interned constants, small ints). */
 import { expect, test } from "vitest";
 import { allData } from "../../src/abi/load.ts";
 import { policy } from "../../src/abi/policy.ts";
@@ -8,7 +8,8 @@ import { runScript, subjects } from "./support.ts";
 const strings: readonly (readonly [string, 1 | 2 | 4, boolean])[] = [
   ["plain text", 1, true], ["some_name", 1, true], ["caf\u00e9 \u00ff", 1, false], ["\u20ac 5", 2, false], ["\ud800 alone", 2, false], ["smile \u{1f600}", 4, false],
 ];
-const ints = [257n, -6n, (1n << 30n) - 1n, 1n << 30n, -(1n << 30n), (1n << 60n) - 1n, -(1n << 60n), 10n ** 100n, -(10n ** 50n)];
+/** Besides those next to the interpreter's own. */
+const ints = [(1n << 30n) - 1n, 1n << 30n, -(1n << 30n), (1n << 60n) - 1n, -(1n << 60n), 10n ** 100n, -(10n ** 50n)];
 const constants = ["name_1", "Az", "9lives", "two words", "dotted.name", "caf\u00e9", "\u4e2d\u6587", "__", "--", "a\u0000"];
 
 function request(abi: Abi): unknown {
@@ -21,11 +22,12 @@ function request(abi: Abi): unknown {
     // The other bits of the word are padding, left as malloc gave it.
     stateMask: (Object.values(masks).reduce<number>((all, mask) => all | (mask ?? 0), 0) & ~masks.interned) >>> 0,
     strings: strings.map(([text, width, ascii]) => [text, width, ascii, abi.strState(width, ascii)]),
-    ints: ints.map((value) => {
+    ints: [BigInt(abi.smallInts.max) + 1n, BigInt(abi.smallInts.min) - 1n, ...ints].map((value) => {
       const { offset, bytes } = abi.intBody(value);
       return [value.toString(), offset, Buffer.from(bytes).toString("hex")];
     }),
     selfChecks: abi.selfChecks,
+    nofree: allData().get(abi.id)?.code.legacy?.nofree ?? 0,
     gcHeaderSize: abi.gcHeaderSize,
     gcKinds: [...abi.gcKinds],
     constants: constants.map((text) => [text, abi.internsConstant(Buffer.byteLength(text) === text.length, encoder.encode(text))]),

@@ -1,7 +1,7 @@
 """Writes to the file argv[1], for every code object of the standard library, loaded anew, what CPython made of it.
 
 stdin: {"offsets": {field: [offset, size]} of PyCodeObject, "scalars": [field...], "zeros": [field...],
-"nofree": CO_NOFREE to 3.10, else 0}.
+"nofree": CO_NOFREE to 3.10, else 0, "compile": how many files without .pyc to compile}.
 A record: i32 argcount posonly kwonly stacksize flags firstlineno nlocals; then, each with a u32 length,
 co_code, the bytecode as it lies in memory, localspluskinds; then one i64 for each of "scalars".
 To 3.10 there follow co_varnames, co_cellvars, co_freevars, each a u32 count of (u8 width, u32 length, data),
@@ -23,7 +23,7 @@ offsets = request["offsets"]
 scalars = request["scalars"]
 legacy = "co_code_adaptive" not in offsets
 faults = []
-counts = {"files": 0, "codes": 0, "compiled": 0, "zero_fields": 0, "cell2arg": 0}
+counts = {"files": 0, "codes": 0, "compiled": 0, "left": 0, "zero_fields": 0, "cell2arg": 0}
 CodeType = types.CodeType
 string_at = ctypes.string_at
 
@@ -89,7 +89,7 @@ def record(code, out):
 
 
 def marshalled(source):
-    """A module's code from its .pyc; compiled where there is none, up to a number of files."""
+    """A module's code from its .pyc; compiled where there is none, up to a number of files. None: cannot be compiled, or left out."""
     try:
         with open(importlib.util.cache_from_source(source), "rb") as pyc:
             data = pyc.read()
@@ -97,7 +97,8 @@ def marshalled(source):
             return data[16:]
     except OSError:
         pass
-    if counts["compiled"] >= 200:
+    if counts["compiled"] >= request["compile"]:
+        counts["left"] += 1
         return None
     try:
         with open(source, "rb") as file:

@@ -95,6 +95,8 @@ for items in ((1, "two"), tuple(range(300, 350))):
     check("PyTupleObject", "ob_item", pointers, struct.pack("<%dQ" % len(items), *map(id, items)))
     if "ob_hash" in structs["PyTupleObject"]:
         check("PyTupleObject", "ob_hash", word(items, "PyTupleObject", "ob_hash"), -1)
+        hash(items)
+        check("PyTupleObject", "ob_hash", word(items, "PyTupleObject", "ob_hash"), hash(items))
 
 part = slice("from", (1, 2), 3.5)
 headers(part, "PySliceObject")
@@ -147,11 +149,21 @@ for kind, sample in samples.items():
     check("gc header", kind, sys.getsizeof(sample) - type(sample).__sizeof__(sample), before)
 
 holder = compile("0", "made up", "exec")
+
+
+def loaded(constant):
+    """A constant as the code constructor leaves it when a .pyc is loaded."""
+    return marshal.loads(marshal.dumps(holder.replace(co_consts=(constant,)))).co_consts[0]
+
+
 for text, expected in request["constants"]:
-    # Not the text itself: json may have interned or shared it.
-    constant = marshal.loads(marshal.dumps(holder.replace(co_consts=(fresh(text),)))).co_consts[0]
-    name = "PyASCIIObject"
-    check("interned constants", repr(text), bool(word(constant, name, "state") & interned), expected)
+    # Not the text itself: json may have interned or shared it. Containers: interning goes into them.
+    for constant in (loaded(fresh(text)), loaded((1, fresh(text)))[1], *loaded(frozenset([fresh(text)]))):
+        check("interned constants", repr(text), bool(word(constant, "PyASCIIObject", "state") & interned), expected)
+
+# To 3.10 the constructor knows whether there are cells, whatever it is told.
+for code in codes if request["nofree"] else []:
+    check("co_flags", code.co_name, code.replace(co_flags=code.co_flags ^ request["nofree"]).co_flags, code.co_flags)
 
 # PEP 683: the header of CPython's own immortal objects.
 if sys.version_info >= (3, 12):

@@ -9,6 +9,7 @@ import { bytes, code, frozenset, int, none, str, tuple } from "../layout/support
 const options: GraphOptions = {
   smallInts: { min: -5, max: 256 },
   hasSliceConstants: false,
+  hasLegacyCode: false,
   internsConstant: (ascii, data) => ascii && /^\w*$/.test(Buffer.from(data).toString("latin1")),
 };
 
@@ -141,6 +142,25 @@ describe("names (facts/cpython.md §3, what the code constructor interns)", () =
   });
 });
 
+describe("code objects of 3.9 and 3.10", () => {
+  it("have their bytecode as an object, and names of variables by kind", () => {
+    const names = new NameTable();
+    const bytecode = bytes(100, 0, 83, 0);
+    const legacy = { nlocals: 1, varnames: tuple(str("a b")), freevars: tuple(str("f b")), cellvars: tuple(str("c b")) };
+    const inner = code([bytecode], { code: bytecode, names: tuple(str("n b")), qualname: str(""), legacy });
+    const graph = build(code([inner], { code: bytecode, legacy: { ...legacy, varnames: tuple() } }), names, { hasLegacyCode: true });
+    const node = nodeAt(graph, itemsAt(graph, rootOf(graph).edges.consts)[0]);
+    if (node.kind !== "code" || node.edges.legacy === undefined) throw new Error("no legacy edges");
+    const edges = node.edges.legacy;
+    // Shared as in the stream: co_code can be asked for.
+    expect(edges.code).toEqual(rootOf(graph).edges.legacy?.code);
+    expect(itemsAt(graph, node.edges.consts)).toEqual([edges.code]);
+    const named = (edge: Edge): string[] => itemsAt(graph, edge).map((item) => (item.kind === "name" ? (text(names)[item.name] ?? "") : item.kind));
+    expect([node.edges.names, edges.varnames, edges.freevars, edges.cellvars].map(named)).toEqual([["n b"], ["a b"], ["f b"], ["c b"]]);
+    expect(rootOf(graph).edges.legacy?.varnames).toEqual({ kind: "external", of: "emptyTuple" });
+  });
+});
+
 describe("co_filename (facts/cpython.md §4, update_code_filenames)", () => {
   it("is the module's path where it equals the module's own, else a string", () => {
     const inner = code([], { filename: str("/lib/m.py") });
@@ -212,7 +232,21 @@ describe("exclusion", () => {
 
   it("slices are laid out where the target has them (3.14+)", () => {
     const graph = build(code([{ kind: "slice", start: none, stop: int(1000), step: str("step") }]), new NameTable(), { hasSliceConstants: true });
-    expect(nodeAt(graph, itemsAt(graph, rootOf(graph).edges.consts)[0])).toMatchObject({ kind: "slice", start: { of: "none" }, stop: { kind: "node" }, step: { kind: "name" } });
+    expect(nodeAt(graph, itemsAt(graph, rootOf(graph).edges.consts)[0])).toMatchObject({ kind: "slice", start: { of: "none" }, stop: { kind: "node" }, step: { kind: "node" } });
+  });
+
+  it("strings in slices are not interned, unless the stream says so (intern_constants in Objects/codeobject.c goes into tuples and frozensets only)", () => {
+    const [shared, both] = [str("shared"), tuple(str("in_both"))];
+    const slice = (start: PyValue, stop: PyValue, step: PyValue): PyValue => ({ kind: "slice", start, stop, step });
+    const names = new NameTable();
+    const graph = build(code([slice(shared, interned("flagged"), str("x")), shared, slice(tuple(str("deep")), both, shared), both]), names, { hasSliceConstants: true });
+    const [first, , second] = itemsAt(graph, rootOf(graph).edges.consts).map((edge) => (edge.kind === "node" ? nodeAt(graph, edge) : edge));
+    expect(text(names).toSorted()).toEqual(["flagged", "in_both", "shared"]);
+    expect(first).toMatchObject({ start: { kind: "node" }, stop: { kind: "name" }, step: { kind: "latin1" } });
+    if (first?.kind !== "slice" || second?.kind !== "slice") throw new Error("no slices");
+    expect(second.step, "one object stays one").toEqual(first.start);
+    expect(itemsAt(graph, second.start)[0]?.kind).toBe("node");
+    expect(itemsAt(graph, second.stop)[0]?.kind).toBe("name");
   });
 
   it("cycles", () => {
@@ -222,8 +256,9 @@ describe("exclusion", () => {
     expect(excluded(code([loop])).code).toBe("cyclic-constant");
   });
 
-  it("code objects of 3.9 and 3.10", () => {
-    expect(excluded(code([], { legacy: { nlocals: 0, varnames: tuple(), freevars: tuple(), cellvars: tuple() } })).code).toBe("legacy-code");
+  it("code objects of 3.9 and 3.10 where the target is another, and the reverse", () => {
+    expect(excluded(code([], { legacy: { nlocals: 0, varnames: tuple(), freevars: tuple(), cellvars: tuple() } })).code).toBe("foreign-code");
+    expect(buildModuleGraph(code([]), { ...options, hasLegacyCode: true }, new NameTable())).toMatchObject({ kind: "excluded", code: "foreign-code" });
   });
 });
 

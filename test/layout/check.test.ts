@@ -44,7 +44,8 @@ describe.each(abis)("$id", (abi) => {
     ["size", "a tuple of another length", (unit) => write(unit, find(unit, "tuple").offset + abi.field("PyVarObject", "ob_size").offset, 7n)],
     ["size", "a tuple of absurd length", (unit) => write(unit, find(unit, "tuple").offset + abi.field("PyVarObject", "ob_size").offset, 1n << 60n)],
     ["header", "a mortal object", (unit) => write(unit, find(unit, "bytes").offset, 1n)],
-    ["header", "a tracked tuple", (unit) => write(unit, find(unit, "tuple").offset - 8, 1n)],
+    // Without GIL the collector's bits are in the header itself.
+    ["header", "a tracked tuple", (unit) => (abi.gcHeaderSize === 0 ? (unit.bytes[find(unit, "tuple").offset + 11] = 1) : write(unit, find(unit, "tuple").offset - 8, 1n))],
     ["zero", "a cache that is not empty", (unit) => write(unit, unit.root + abi.field("PyCodeObject", "co_extra").offset, 1n)],
     ["root", "a root that is a tuple", (unit) => { unit.root = find(unit, "tuple").offset; }],
     ["str", "an interned state", (unit) => { const at = find(unit, "str").offset + abi.field("PyASCIIObject", "state").offset; unit.bytes[at] = (unit.bytes[at] ?? 0) | 1; }],
@@ -79,6 +80,27 @@ describe.each(abis)("$id", (abi) => {
     const unit = fresh();
     unit.relocations.codeVersion = unit.relocations.codeVersion.slice(1);
     expect(codes(unit)).toEqual(["slot-missing"]);
+  });
+
+  it.skipIf(!abi.hasLegacyCode)("co_cell2arg that is absent, stray or of another size", () => {
+    const make = (): Parts => {
+      const unit = layOutModule(graphOf(code([], { localsplusnames: tuple(str("x_1"), str("y_1")), localspluskinds: bytes(0x60, 0x60), argcount: 1 }), abi), abi);
+      return { ...unit, bytes: unit.bytes.slice(), relocations: { ...unit.relocations } };
+    };
+    const slot = abi.field("PyCodeObject", "co_cell2arg").offset;
+    expect(codes(make())).toEqual([]);
+    const missing = make();
+    missing.relocations.internal = missing.relocations.internal.filter((at) => at !== missing.root + slot);
+    expect(codes(missing)).toEqual(["slot-missing"]);
+    const elsewhere = make();
+    write(elsewhere, elsewhere.root + slot, BigInt(elsewhere.root + 16));
+    expect(codes(elsewhere)).toEqual(["slot-kind"]);
+    const none = make();
+    write(none, none.root + slot, 0n);
+    expect(codes(none)).toContain("size");
+    const cells = make();
+    write(cells, cells.root + abi.field("PyCodeObject", "co_cellvars").offset, 1n << 40n);
+    expect(codes(cells)).toContain("size");
   });
 
   it("never throws, whatever single byte is wrong", () => {

@@ -26,9 +26,32 @@ export function code(consts: readonly PyValue[], more: Partial<CodeValue> = {}):
   };
 }
 
-/** The graph, which must not be excluded. */
+/** Bits of co_localspluskinds (Include/internal/pycore_code.h). */
+export const variable = { local: 0x20, cell: 0x40, free: 0x80 } as const;
+
+/** Turns code as code() makes it into that of 3.9 or 3.10, nested code too: names by kind of variable, no qualified name. */
+function makeLegacy(root: CodeValue): CodeValue {
+  const seen = new Set<PyValue>();
+  const pending: PyValue[] = [root];
+  for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
+    if (seen.has(value)) continue;
+    seen.add(value);
+    if (value.kind === "tuple" || value.kind === "frozenset") pending.push(...value.items);
+    if (value.kind !== "code") continue;
+    pending.push(value.consts);
+    if (value.legacy !== undefined) continue;
+    const { localsplusnames, localspluskinds } = value;
+    const of = (bit: number): TupleValue => tuple(...localsplusnames.items.filter((_, index) => ((localspluskinds.data[index] ?? 0) & bit) !== 0));
+    const varnames = of(variable.local);
+    const legacy = { nlocals: varnames.items.length, varnames, freevars: of(variable.free), cellvars: of(variable.cell) };
+    Object.assign(value, { legacy, localsplusnames: tuple(), localspluskinds: bytes(), qualname: str(""), exceptiontable: bytes() });
+  }
+  return root;
+}
+
+/** The graph, which must not be excluded; code is that of the target. */
 export function graphOf(root: CodeValue, abi: Abi, names = new NameTable()): ModuleGraph {
-  const graph = buildModuleGraph(root, abi, names);
+  const graph = buildModuleGraph(abi.hasLegacyCode ? makeLegacy(root) : root, abi, names);
   if (graph.kind === "excluded") throw new Error(graph.reason);
   return graph;
 }

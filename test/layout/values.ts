@@ -1,7 +1,7 @@
 /** Random constants for property tests: a DAG with sharing, every kind, odd sizes. */
 import fc from "fast-check";
 import type { CodeValue, PyValue, StrValue } from "../../src/pyc/value.ts";
-import { bytes, code, frozenset, int, none, str, tuple } from "./support.ts";
+import { bytes, code, frozenset, int, none, str, tuple, variable } from "./support.ts";
 
 type Recipe =
   | { readonly of: "leaf"; readonly make: () => PyValue }
@@ -28,13 +28,15 @@ const leaf = fc.oneof(
   strings,
 );
 
+const kinds = fc.constantFrom<number>(variable.local, variable.cell, variable.local | variable.cell, variable.free);
 const codeMaker = fc
-  .record({ names: fc.array(strings, { maxLength: 4 }), locals: fc.array(strings, { maxLength: 4 }), units: data, table: data, own: fc.boolean(), flags: fc.integer({ min: 0, max: 3 }), name: strings })
+  .record({ names: fc.array(strings, { maxLength: 4 }), locals: fc.array(fc.tuple(strings, kinds), { maxLength: 4 }), argcount: fc.nat({ max: 2 }), units: data, table: data, own: fc.boolean(), flags: fc.integer({ min: 0, max: 3 }), name: strings })
   .map((parts) => (consts: readonly PyValue[]): CodeValue =>
     code(consts, {
       names: tuple(...parts.names.map((make) => make())),
-      localsplusnames: tuple(...parts.locals.map((make) => make())),
-      localspluskinds: bytes(...parts.locals.map(() => 0x20)),
+      localsplusnames: tuple(...parts.locals.map(([make]) => make())),
+      localspluskinds: bytes(...parts.locals.map(([, kind]) => kind)),
+      argcount: parts.argcount,
       code: bytes(...[...parts.units, 0].flatMap((argument) => [9, argument])),
       linetable: bytes(...parts.table),
       flags: parts.flags,

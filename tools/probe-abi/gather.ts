@@ -98,6 +98,7 @@ function assemble(facts: z.infer<typeof factsSchema>, interpreter: string, probe
       legacy,
       frameSpecials: ifField("co_framesize", "FRAME_SPECIALS_SIZE"),
       initialWarmup: ifField("co_warmup", "QUICKENING_INITIAL_WARMUP_VALUE"),
+      untracedResume: optional("RESUME_AT_GEN_EXPR_START") === undefined ? undefined : { mask: constant("RESUME_OPARG_LOCATION_MASK"), place: constant("RESUME_AT_GEN_EXPR_START") },
       minimumStackSize,
     },
     unicodeObjectSize: constant("sizeof(PyUnicodeObject)"),

@@ -31,6 +31,7 @@
 #endif
 #if AT_LEAST(12)
 #include "internal/pycore_long.h"
+#include "internal/pycore_opcode_utils.h"
 #endif
 
 #include <stddef.h>
@@ -256,6 +257,9 @@ static const struct fact facts[] IN("pycds_facts") = {
 #endif
 #if !AT_LEAST(11)
     CONST(CO_VARARGS) CONST(CO_VARKEYWORDS) CONST(CO_NOFREE) CONST(CO_CELL_NOT_AN_ARG)
+#endif
+#ifdef RESUME_AT_GEN_EXPR_START
+    CONST(RESUME_AT_GEN_EXPR_START) CONST(RESUME_OPARG_LOCATION_MASK)
 #endif
 #ifdef QUICKENING_INITIAL_WARMUP_VALUE
     CONST(QUICKENING_INITIAL_WARMUP_VALUE)
