@@ -66,7 +66,8 @@ static int listing_has(const Listing *listing, const char *name, size_t length) 
     uint32_t mask = listing->slot_count - 1;
     for (uint32_t at = (uint32_t)xxh3(name, length) & mask; listing->slots[at]; at = (at + 1) & mask) {
         const char *have = listing->names + listing->slots[at] - 1;
-        if (strncmp(have, name, length) == 0 && have[length] == '\0') return 1;
+        /* By its own length: `name` may hold a NUL, which then is not where `have` ends. */
+        if (strlen(have) == length && memcmp(have, name, length) == 0) return 1;
     }
     return 0;
 }
@@ -144,14 +145,18 @@ uint32_t index_folder(const Archive *a, const char *path, size_t length) {
     }
 }
 
+/* NULL: `tail` is not in the index. An entry that must not be used is one that cannot decide. */
 static const PycdsEntry *find_entry(const Archive *a, uint32_t folder, const char *tail, size_t length) {
+    static const PycdsEntry doubtful = {.kind = PYCDS_ENTRY_ASK, .unit = PYCDS_NONE, .child = PYCDS_NONE};
     uint64_t hash = xxh3(tail, length) ^ (uint64_t)folder * PYCDS_ENTRY_HASH_FACTOR;
     uint32_t mask = a->entry_hash_size - 1;
     for (uint32_t at = (uint32_t)(hash >> 7) & mask;; at = (at + 1) & mask) {
         uint32_t value = a->entry_hash[at];
         if (!value) return NULL;
         const PycdsEntry *entry = &a->entries[value - 1];
-        if (entry->folder == folder && entry->name_length == length && tables_entry_ok(a, value - 1) && memcmp(archive_string(a, entry->name), tail, length) == 0) return entry;
+        if (entry->folder != folder || entry->name_length != length) continue;
+        if (!tables_entry_ok(a, value - 1)) return &doubtful;
+        if (memcmp(archive_string(a, entry->name), tail, length) == 0) return entry;
     }
 }
 
@@ -261,7 +266,7 @@ void index_find(Archive *a, uint32_t folder, const char *tail, size_t length, Fo
 static UnknownFolder *unknown_folder(const char *path, size_t length) {
     /* sys.path and __path__ of unarchived packages: few; the latest are asked most. */
     for (size_t i = unknown_count; i-- > 0;)
-        if (strncmp(unknown[i].path, path, length) == 0 && unknown[i].path[length] == '\0') return &unknown[i];
+        if (strlen(unknown[i].path) == length && memcmp(unknown[i].path, path, length) == 0) return &unknown[i];
     if (unknown_count == unknown_capacity) {
         size_t grown = unknown_capacity ? unknown_capacity * 2 : 16;
         UnknownFolder *more = realloc(unknown, grown * sizeof *more);
