@@ -6,6 +6,8 @@
  */
 #include "runtime.h"
 
+#define PyCode_Type (*py_code_type) /* not in the stable ABI: py.h */
+
 static PyObject *table[PYCDS_EXT_COUNT];
 
 static int put(uint32_t number, PyObject *object) { return (table[number] = object) != NULL ? 0 : -1; }

@@ -87,9 +87,21 @@ static PyObject *current(const Watch *watch) {
     return value;
 }
 
+/* function.__globals__ is `dict`. */
+static int has_globals(PyObject *function, PyObject *dict) {
+    PyObject *globals = PyObject_GetAttrString(function, "__globals__");
+    if (!globals) PyErr_Clear();
+    Py_DecRef(globals); /* compared only */
+    return globals == dict;
+}
+
+int guard_is_importlib_function(PyObject *object) {
+    return py_is_function(object) && (has_globals(object, state.bootstrap_dict) || has_globals(object, state.external_dict));
+}
+
 /* FileFinder's hook: the closure of FileFinder.path_hook (function path_hook_for_FileFinder of _bootstrap_external). */
 static int is_file_finder_hook(PyObject *hook) {
-    if (!py_is_function(hook) || PyFunction_GetGlobals(hook) != state.external_dict) return 0;
+    if (!py_is_function(hook) || !has_globals(hook, state.external_dict)) return 0;
     PyObject *name = PyObject_GetAttr(hook, state.n___name__);
     int yes = name && py_is_str(name) && PyUnicode_CompareWithASCIIString(name, "path_hook_for_FileFinder") == 0;
     if (!name) PyErr_Clear();
@@ -116,12 +128,9 @@ int guard_init(char why[PYCDS_WHY]) {
          * Patched before we came (by an earlier .pth, say): a function of importlib
          * has importlib's own globals.
          */
-        if (watches[i].value && py_is_function(watches[i].value)) {
-            PyObject *globals = PyFunction_GetGlobals(watches[i].value);
-            if (globals != state.bootstrap_dict && globals != state.external_dict) {
-                snprintf(why, PYCDS_WHY, "importlib's %s is patched", watches[i].key);
-                return -1;
-            }
+        if (watches[i].value && py_is_function(watches[i].value) && !guard_is_importlib_function(watches[i].value)) {
+            snprintf(why, PYCDS_WHY, "importlib's %s is patched", watches[i].key);
+            return -1;
         }
     }
     PyObject *list = PySys_GetObject("path_hooks");

@@ -130,8 +130,7 @@ static const struct Patch {
 /* A stock _find_and_load is a Python function of _frozen_importlib. */
 static int importlib_is_stock(char why[PYCDS_WHY]) {
     for (size_t i = 0; i < PATCH_COUNT; i++) {
-        PyObject *function = *patches[i].stock;
-        if (!py_is_function(function) || PyFunction_GetGlobals(function) != state.bootstrap_dict) {
+        if (!guard_is_importlib_function(*patches[i].stock)) {
             snprintf(why, PYCDS_WHY, "importlib's %s is patched", patches[i].name);
             return -1;
         }

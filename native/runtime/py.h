@@ -38,7 +38,7 @@ extern PyObject _Py_NoneStruct, _Py_TrueStruct, _Py_FalseStruct, _Py_EllipsisObj
 /* Type objects seen as objects; `PyTypeObject` is never looked into. */
 extern PyObject PyType_Type, PyBaseObject_Type, PyUnicode_Type, PyBytes_Type, PyByteArray_Type, PyTuple_Type, PyList_Type,
     PyDict_Type, PySet_Type, PyFrozenSet_Type, PyLong_Type, PyBool_Type, PyFloat_Type, PyComplex_Type, PySlice_Type,
-    PyEllipsis_Type, PyCode_Type, PyFunction_Type, PyMethod_Type, PyCFunction_Type, PyModule_Type, PyProperty_Type,
+    PyEllipsis_Type, PyMethod_Type, PyCFunction_Type, PyModule_Type, PyProperty_Type,
     PyStaticMethod_Type, PyClassMethod_Type;
 
 /*
@@ -50,6 +50,11 @@ extern PyObject PyType_Type, PyBaseObject_Type, PyUnicode_Type, PyBytes_Type, Py
  * objects, so a build with an unknown header (Py_TRACE_REFS) is refused.
  */
 extern size_t py_type_offset;
+/*
+ * The types of code objects and Python functions: exported everywhere, but not
+ * in the stable ABI, so taken from an importlib function by py_init(). Borrowed.
+ */
+extern PyObject *py_code_type, *py_function_type;
 /* 0, or -1 when the object header of this interpreter is not one we know. No exception set. */
 int py_init(void);
 
@@ -64,7 +69,7 @@ static inline int py_is_list(const PyObject *o) { return py_is(o, &PyList_Type);
 static inline int py_is_tuple(const PyObject *o) { return py_is(o, &PyTuple_Type); }
 static inline int py_is_long(const PyObject *o) { return py_is(o, &PyLong_Type); }
 static inline int py_is_bytes(const PyObject *o) { return py_is(o, &PyBytes_Type); }
-static inline int py_is_function(const PyObject *o) { return py_is(o, &PyFunction_Type); }
+static inline int py_is_function(const PyObject *o) { return py_is(o, py_function_type); }
 static inline int py_is_module(const PyObject *o) { return py_is(o, &PyModule_Type); }
 
 /* ---- errors ------------------------------------------------------------------ */
@@ -260,8 +265,6 @@ typedef struct PyMethodDef {
 _Static_assert(sizeof(PyMethodDef) == 4 * sizeof(void *), "PyMethodDef is 32 bytes in every version (facts/cpython.md, 8)");
 extern PyObject *PyCFunction_NewEx(PyMethodDef *def, PyObject *self, PyObject *module);
 extern PyObject *PyCFunction_GetSelf(PyObject *f); /* borrowed */
-extern PyObject *PyFunction_GetCode(PyObject *f);    /* borrowed */
-extern PyObject *PyFunction_GetGlobals(PyObject *f); /* borrowed */
 extern PyObject *PyModuleDef_Init(void *def);
 extern int PyModule_AddFunctions(PyObject *module, PyMethodDef *functions);
 

@@ -10,6 +10,8 @@
 
 #include "tables.h"
 
+#define PyCode_Type (*py_code_type) /* not in the stable ABI: py.h */
+
 #if defined(__linux__) && defined(__x86_64__) && defined(__LP64__)
 #define PLATFORM "linux-x86_64"
 #elif defined(__linux__) && defined(__aarch64__) && defined(__LP64__)

@@ -49,6 +49,8 @@ extern State state;
 
 /* Remembers what the archive stands in for. 0; -1 with a reason when it is not stock's already now. */
 int guard_init(char why[PYCDS_WHY]);
+/* A Python function that importlib itself defined. */
+int guard_is_importlib_function(PyObject *object);
 /* 1 while all of it is unmodified; 0 with a reason (static text) otherwise. Never leaves an exception. */
 int guard_holds(const char **why);
 /*

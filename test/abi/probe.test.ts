@@ -155,7 +155,7 @@ test.skipIf(!compiler)("of an object file, finished sections only; nothing else 
 const first = subjects[0];
 test.skipIf(first === undefined)("a compiler for another machine, and headers of another flavour, are refused", { timeout: 60_000 }, () => {
   if (first === undefined) return;
-  expect(() => probe(first, { platform: "linux-riscv64", cc: "cc" })).toThrow(expect.objectContaining({ code: "PROBE_MACHINE" }));
+  expect(() => probe(first, { platform: "linux-riscv64", cc: compilerFor(first.abi.platform) })).toThrow(expect.objectContaining({ code: "PROBE_MACHINE" }));
   inScratch((folder) => {
     const exe = join(folder, "python");
     writeFileSync(exe, `#!/bin/sh\n'${first.python.exe}' "$@" | sed 's/"flavour": "[a-z]*"/"flavour": "debug"/'\n`, { mode: 0o755 });

@@ -1,12 +1,16 @@
 /** The ABI's rules on small cases worked out by hand. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { external } from "../../src/abi/externals.ts";
 import { allData, loadAbi, makeAbi } from "../../src/abi/load.ts";
 import { quickener } from "../../src/abi/quicken.ts";
-import type { Abi, CodeFacts } from "../../src/abi/types.ts";
+import type { Abi, CodeFacts, LegacyCodeFacts, NameFacts } from "../../src/abi/types.ts";
 
 const abi = (minor: number): Abi => loadAbi(`cpython-3.${minor}-linux-x86_64-release`);
+const freeThreaded = (): Abi => loadAbi("cpython-3.13-linux-x86_64-freethreaded");
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
+
+const minors = [9, 10, 11, 12, 13, 14, 15];
 
 /** A copy of a version's data, to change. */
 function dataOf(minor: number) {
@@ -31,27 +35,47 @@ function assemble(minor: number, ...words: string[]): Uint8Array {
 
 describe("headers (facts §2)", () => {
   test("a 64-bit count out of reach to 3.11; 0xFFFFFFFF in the low word of 3.12 and 3.13", () => {
-    expect(hex(abi(11).immortalHeader)).toBe("0000000000010000");
-    expect(hex(abi(12).immortalHeader)).toBe("ffffffff00000000");
-    expect(hex(abi(13).immortalHeader)).toBe("ffffffff00000000");
+    for (const minor of [9, 10, 11]) expect(hex(abi(minor).immortalHeader)).toBe("0000000000010000");
+    for (const minor of [12, 13]) expect(hex(abi(minor).immortalHeader)).toBe("ffffffff00000000");
   });
-  test("GC headers of 16 bytes before tuple, frozenset and slice, not code", () => {
-    for (const minor of [11, 12, 13]) {
+  test("0xC0000000 and the flags immortal and static in 3.14 and 3.15: the lowest one becomes the tag of stack references", () => {
+    for (const minor of [14, 15]) {
+      const header = abi(minor).immortalHeader;
+      expect(new DataView(header.buffer).getUint32(abi(minor).field("PyObject", "ob_refcnt").offset, true)).toBe(0xc0000000);
+      expect(new DataView(header.buffer).getUint16(abi(minor).field("PyObject", "ob_flags").offset, true)).toBe(5);
+      expect(header).toHaveLength(8);
+    }
+  });
+  test("free-threaded: the local count only, and no thread as owner", () => {
+    expect(hex(freeThreaded().immortalHeader)).toBe(`${"00".repeat(12)}ffffffff${"00".repeat(8)}`);
+    expect(freeThreaded().field("PyObject", "ob_ref_local").offset).toBe(12);
+    expect(freeThreaded().field("PyObject", "ob_type").offset).toBe(24);
+  });
+  test("GC headers of 16 bytes before tuple, frozenset and slice, not code; none where there is no GIL, though code is collected there", () => {
+    for (const minor of minors) {
       expect(abi(minor).gcHeaderSize).toBe(16);
       expect([...abi(minor).gcKinds]).toEqual(["tuple", "frozenset", "slice"]);
     }
+    expect(freeThreaded().gcHeaderSize).toBe(0);
+    expect([...freeThreaded().gcKinds]).toEqual(["tuple", "frozenset", "slice", "code"]);
   });
-  test("code versions from 3.12 on; slices are no constants yet", () => {
-    expect([11, 12, 13].map((minor) => abi(minor).hasCodeVersion)).toEqual([false, true, true]);
-    expect([11, 12, 13].map((minor) => abi(minor).hasSliceConstants)).toEqual([false, false, false]);
+  test("code versions from 3.12 on, slices as constants from 3.14 on, variables in three tuples to 3.10", () => {
+    expect(minors.filter((minor) => abi(minor).hasCodeVersion)).toEqual([12, 13, 14, 15]);
+    expect(minors.filter((minor) => abi(minor).hasSliceConstants)).toEqual([14, 15]);
+    expect(minors.filter((minor) => abi(minor).hasLegacyCode)).toEqual([9, 10]);
+  });
+  test("the interpreter's own ints reach 256, in 3.15 1024 (facts §3)", () => {
+    for (const minor of minors) expect(abi(minor).smallInts).toEqual({ min: -5, max: minor === 15 ? 1024 : 256 });
+    // Each has its number.
+    expect(external.smallInt(1024)).toBe(external.count - 1);
   });
 });
 
 describe("strState (facts §1, strings)", () => {
   test("kind in bits 2-4, compact 5, ascii 6; ready 7 to 3.11 only", () => {
     const all: [1 | 2 | 4, boolean][] = [[1, true], [1, false], [2, false], [4, false]];
-    expect(all.map(([width, ascii]) => abi(11).strState(width, ascii))).toEqual([0xe4, 0xa4, 0xa8, 0xb0]);
-    for (const minor of [12, 13]) expect(all.map(([width, ascii]) => abi(minor).strState(width, ascii))).toEqual([0x64, 0x24, 0x28, 0x30]);
+    for (const minor of [9, 10, 11]) expect(all.map(([width, ascii]) => abi(minor).strState(width, ascii))).toEqual([0xe4, 0xa4, 0xa8, 0xb0]);
+    for (const minor of [12, 13, 14, 15]) expect(all.map(([width, ascii]) => abi(minor).strState(width, ascii))).toEqual([0x64, 0x24, 0x28, 0x30]);
   });
   test("masks decide: 3.14t keeps `interned` in a byte of its own", () => {
     const data = dataOf(13);
@@ -73,8 +97,8 @@ describe("intBody (facts §1, int)", () => {
     expect(body(11, 1n << 30n)).toBe("02000000000000000000000001000000");
     expect(body(11, 0n)).toBe("000000000000000000000000");
   });
-  test("3.12+: lv_tag is count << 3 | sign", () => {
-    for (const minor of [12, 13]) {
+  test("3.12+: lv_tag is count << 3 | sign; 3.14's bit of small ints (value 4) is never set", () => {
+    for (const minor of [12, 13, 14, 15]) {
       expect(body(minor, 300n)).toBe("08000000000000002c010000");
       expect(body(minor, -300n)).toBe("0a000000000000002c010000");
       expect(body(minor, -(1n << 30n))).toBe("12000000000000000000000001000000");
@@ -83,11 +107,11 @@ describe("intBody (facts §1, int)", () => {
   });
   test("digits make the value again", () => {
     fc.assert(
-      fc.property(fc.bigInt({ min: -(1n << 200n), max: 1n << 200n }), fc.constantFrom(11, 12, 13), (value, minor) => {
+      fc.property(fc.bigInt({ min: -(1n << 200n), max: 1n << 200n }), fc.constantFrom(...minors), (value, minor) => {
         const { bytes } = abi(minor).intBody(value);
         const view = new DataView(bytes.buffer);
         const word = view.getBigInt64(0, true);
-        const [count, negative] = minor === 11 ? [word < 0n ? -word : word, word < 0n] : [word >> 3n, (word & 3n) === 2n];
+        const [count, negative] = minor <= 11 ? [word < 0n ? -word : word, word < 0n] : [word >> 3n, (word & 7n) === 2n];
         let sum = 0n;
         for (let i = Number(count) - 1; i >= 0; i--) sum = (sum << 30n) | BigInt(view.getUint32(8 + 4 * i, true));
         expect(negative ? -sum : sum).toBe(value);
@@ -97,11 +121,15 @@ describe("intBody (facts §1, int)", () => {
   });
 });
 
+// What a 3.13t interns depends on where the code comes from (Objects/codeobject.c: should_intern_string): from a .pyc
+// as in other builds, all strings only inside compile() and in sub-interpreters.
 describe("internsConstant (facts §3)", () => {
   const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
   test("ASCII of name characters only", () => {
-    for (const text of ["name", "_", "A9z_", "0", ""]) expect(abi(12).internsConstant(true, bytes(text)), text).toBe(true);
-    for (const text of ["a b", "a.b", "a-b", "@", "[", "`", "{", "/", ":", "a\0"]) expect(abi(12).internsConstant(true, bytes(text)), text).toBe(false);
+    for (const each of [...minors.map(abi), freeThreaded()]) {
+      for (const text of ["name", "_", "A9z_", "0", ""]) expect(each.internsConstant(true, bytes(text)), text).toBe(true);
+      for (const text of ["a b", "a.b", "a-b", "@", "[", "`", "{", "/", ":", "a\0"]) expect(each.internsConstant(true, bytes(text)), text).toBe(false);
+    }
   });
   test("never Latin-1 beyond ASCII, even of bytes that look like a name", () => {
     expect(abi(12).internsConstant(false, bytes("name"))).toBe(false);
@@ -114,6 +142,27 @@ describe("internsConstant (facts §3)", () => {
 });
 
 describe("quicken (facts §4)", () => {
+  test("3.9, 3.10: as marshalled", () => {
+    for (const minor of [9, 10]) {
+      const code = assemble(minor, "LOAD_GLOBAL", "LOAD_FAST", "LOAD_FAST 1", "STORE_FAST", "LOAD_FAST", "POP_JUMP_IF_TRUE", "RETURN_VALUE");
+      expect(abi(minor).quicken(code)).toEqual(code);
+    }
+  });
+  test("free-threaded 3.13 does not specialise: as marshalled", () => {
+    const code = assemble(13, "RESUME", "LOAD_GLOBAL", ".", ".", ".", ".", "JUMP_BACKWARD", ".", "POP_JUMP_IF_TRUE", ".", "RETURN_VALUE");
+    expect(freeThreaded().quicken(code)).toEqual(code);
+  });
+  test("3.14, 3.15: counters of backward jumps, branches and, in 3.15, RESUME", () => {
+    // These are defaults: 3.15 takes those of JUMP_BACKWARD and RESUME from PYTHON_JIT_*_INITIAL_* variables if they are set.
+    const units = (minor: number, ...words: string[]): number[] => [...new Uint16Array(abi(minor).quicken(assemble(minor, ...words)).buffer)];
+    for (const [minor, jump, other] of [[14, 0xfffc, 0x0011], [15, 0x7d06, 0x0009]] as const) {
+      const quick = units(minor, "JUMP_BACKWARD", ".", "POP_JUMP_IF_TRUE", ".", "POP_JUMP_IF_NONE", ".", "TO_BOOL", ".", ".", ".", "CALL_KW", ".", ".", ".", "BINARY_OP", ".", ".", ".", ".", ".", "LOAD_FAST", "LOAD_FAST");
+      expect([quick[1], quick[3], quick[5], quick[7], quick[8], quick[11], quick[12], quick[15], quick[16]]).toEqual([jump, 0x5555, 0x5555, other, 0, other, 0, other, 0]);
+      expect(quick[20]).toBe(quick[21]);
+    }
+    expect(units(15, "RESUME", ".", "RETURN_VALUE")[1]).toBe(0xfff6);
+    expect(units(14, "RESUME", "RETURN_VALUE")).toEqual([...new Uint16Array(assemble(14, "RESUME", "RETURN_VALUE").buffer)]);
+  });
   test("3.11: as marshalled", () => {
     const code = assemble(11, "RESUME", "LOAD_GLOBAL", ".", ".", ".", ".", ".", "LOAD_FAST", "LOAD_FAST 1", "RETURN_VALUE");
     expect(abi(11).quicken(code)).toEqual(code);
@@ -161,6 +210,57 @@ describe("quicken (facts §4)", () => {
   });
 });
 
+const name = (text: string, width: NameFacts["width"] = 1): NameFacts => ({ width, data: Buffer.from(text, width === 1 ? "latin1" : "utf16le") });
+
+/** def f(a, b, /, *args, k, **more): x = …, with cells `cells`. */
+function legacyCode(change: Partial<CodeFacts> = {}, variables: Partial<LegacyCodeFacts> = {}): CodeFacts {
+  const varnames = ["a", "b", "k", "args", "more", "x"].map((text) => name(text));
+  return {
+    argcount: 2, posonlyargcount: 2, kwonlyargcount: 1, stacksize: 4, flags: 0x0f, firstlineno: 7,
+    code: Uint8Array.of(9, 0), localspluskinds: new Uint8Array(0),
+    legacy: { nlocals: varnames.length, varnames, cellvars: [], freevars: [], ...variables },
+    ...change,
+  };
+}
+
+describe("code objects of 3.9 and 3.10 (facts §1, PyCode_NewWithPosOnlyArgs)", () => {
+  const scalars = (change?: Partial<CodeFacts>, variables?: Partial<LegacyCodeFacts>) => [9, 10].map((minor) => Object.fromEntries(abi(minor).codeScalars(legacyCode(change, variables))));
+  const cells = (...cellvars: NameFacts[]) => legacyCode({}, { cellvars });
+  test("as in the stream, also a stack of nothing; CO_NOFREE if and only if there are neither cell nor free variables", () => {
+    const both = (expected: object): object[] => [expected, expected];
+    expect(scalars()).toEqual(both({ co_flags: 0x4f, co_stacksize: 4, co_nlocals: 6 }));
+    expect(scalars({ flags: 0x4f, stacksize: 0 })).toEqual(both({ co_flags: 0x4f, co_stacksize: 0, co_nlocals: 6 }));
+    expect(scalars({ flags: 0x4f }, { cellvars: [name("x")] })).toMatchObject(both({ co_flags: 0x0f }));
+    expect(scalars({ flags: 0x0f }, { freevars: [name("y")] })).toMatchObject(both({ co_flags: 0x0f }));
+  });
+  test("co_cell2arg: each cell's argument or -1; *args and **more are arguments, other variables are not", () => {
+    for (const minor of [9, 10]) {
+      expect(abi(minor).cell2arg(cells())).toBeUndefined();
+      expect(abi(minor).cell2arg(cells(name("x"), name("new")))).toBeUndefined();
+      expect(abi(minor).cell2arg(cells(name("x"), name("b"), name("more"), name("a"), name("args")))).toEqual([-1, 1, 4, 0, 3]);
+    }
+  });
+  test("co_cell2arg: without the flags there is no *args or **more", () => {
+    const code = (flags: number) => ({ ...cells(name("args"), name("a"), name("more")), flags });
+    expect(abi(9).cell2arg(code(0x03))).toEqual([-1, 0, -1]);
+    expect(abi(9).cell2arg(code(0x07))).toEqual([3, 0, -1]);
+    expect(abi(9).cell2arg({ ...cells(name("k")), kwonlyargcount: 0, flags: 0 })).toBeUndefined();
+  });
+  test("names are equal when width and characters are", () => {
+    const varnames = [name("\u4e2d", 2), name("a")];
+    const code = (cell: NameFacts) => legacyCode({ flags: 0, kwonlyargcount: 0 }, { varnames, nlocals: 2, cellvars: [cell] });
+    expect(abi(10).cell2arg(code(name("\u4e2d", 2)))).toEqual([0]);
+    expect(abi(10).cell2arg(code(name("-N")))).toBeUndefined(); // the same bytes
+    expect(abi(10).cell2arg(code(name("ab")))).toBeUndefined();
+  });
+  test("later versions have no co_cell2arg; earlier ones need the names", () => {
+    for (const minor of minors.slice(2)) expect(abi(minor).cell2arg(cells(name("a")))).toBeUndefined();
+    const { legacy: _, ...nameless } = legacyCode();
+    expect(() => abi(9).codeScalars(nameless)).toThrow("without its variables' names");
+    expect(() => abi(10).cell2arg(nameless)).toThrow("without its variables' names");
+  });
+});
+
 describe("codeScalars (facts §1, derived fields)", () => {
   const facts = (minor: number, change: Partial<CodeFacts> = {}): CodeFacts => ({
     argcount: 2, posonlyargcount: 0, kwonlyargcount: 0, stacksize: 4, flags: 3, firstlineno: 7,
@@ -173,28 +273,44 @@ describe("codeScalars (facts §1, derived fields)", () => {
 
   test("3.11", () => {
     expect(scalars(11)).toEqual({
-      ob_size: 4, co_stacksize: 4, co_nlocalsplus: 5, co_nlocals: 3, co_nplaincellvars: 1, co_ncellvars: 2, co_nfreevars: 1, co_warmup: -8, _co_firsttraceable: 2,
+      ob_size: 4, co_flags: 3, co_stacksize: 4, co_nlocalsplus: 5, co_nlocals: 3, co_nplaincellvars: 1, co_ncellvars: 2, co_nfreevars: 1, co_warmup: -8, _co_firsttraceable: 2,
     });
   });
   test("3.12, 3.13: framesize with 9 words of its own; no warmup, no plain cells", () => {
     for (const minor of [12, 13]) {
       expect(scalars(minor)).toEqual({
-        ob_size: 4, co_stacksize: 4, co_nlocalsplus: 5, co_nlocals: 3, co_ncellvars: 2, co_nfreevars: 1, co_framesize: 5 + 4 + 9, _co_firsttraceable: 2,
+        ob_size: 4, co_flags: 3, co_stacksize: 4, co_nlocalsplus: 5, co_nlocals: 3, co_ncellvars: 2, co_nfreevars: 1, co_framesize: 5 + 4 + 9, _co_firsttraceable: 2,
       });
     }
   });
-  test("3.13 has no empty stack", () => {
+  test("3.14, 3.15: framesize with 10 words of its own, also where kinds say how an argument is passed (bits 2, 4, 8)", () => {
+    for (const minor of [14, 15]) {
+      expect(scalars(minor)).toEqual({
+        ob_size: 4, co_flags: 3, co_stacksize: 4, co_nlocalsplus: 5, co_nlocals: 3, co_ncellvars: 2, co_nfreevars: 1, co_framesize: 5 + 4 + 10, _co_firsttraceable: 2,
+      });
+      expect(scalars(minor, { localspluskinds: Uint8Array.of(0x22, 0x66, 0x44, 0x88, 0x3e) })).toEqual(scalars(minor));
+    }
+  });
+  test("3.15: tracing does not begin at the RESUME in front of a generator expression, marked 4 in the lowest three bits", () => {
+    const code = (operand: number): Uint8Array => assemble(15, `RESUME ${operand}`, ".", "RETURN_GENERATOR", "RESUME", ".", "RETURN_VALUE");
+    for (const operand of [4, 12, 252]) expect(scalars(15, { code: code(operand) })).toMatchObject({ _co_firsttraceable: 3 });
+    for (const operand of [0, 1, 3, 5, 6, 8]) expect(scalars(15, { code: code(operand) })).toMatchObject({ _co_firsttraceable: 0 });
+    expect(scalars(14, { code: assemble(14, "RESUME 4", "RESUME") })).toMatchObject({ _co_firsttraceable: 0 });
+  });
+  test("from 3.13 on no stack is empty", () => {
     expect(scalars(12, { stacksize: 0 })).toMatchObject({ co_stacksize: 0, co_framesize: 14 });
     expect(scalars(13, { stacksize: 0 })).toMatchObject({ co_stacksize: 1, co_framesize: 15 });
   });
   test("without RESUME nothing is traceable", () => {
-    for (const minor of [11, 12, 13]) expect(scalars(minor, { code: assemble(minor, "NOP", "RETURN_VALUE") })).toMatchObject({ ob_size: 2, _co_firsttraceable: 2 });
+    for (const minor of minors.slice(2)) expect(scalars(minor, { code: assemble(minor, "NOP", "RETURN_VALUE") })).toMatchObject({ ob_size: 2, _co_firsttraceable: 2 });
   });
   test("every computed field of a code object is derived here, filled at load, or header", () => {
-    for (const minor of [11, 12, 13]) {
-      const computed = [...abi(minor).struct("PyCodeObject").fields.values()].filter(({ role }) => role === "computed").map(({ name }) => name);
-      const elsewhere = ["ob_refcnt", "co_version", "co_code_adaptive"];
-      expect(Object.keys(scalars(minor)).sort()).toEqual(computed.filter((name) => !elsewhere.includes(name)).sort());
+    for (const each of [...minors.map(abi), freeThreaded()]) {
+      const header = each.struct("PyObject").size;
+      const computed = [...each.struct("PyCodeObject").fields.values()].filter(({ role, offset }) => role === "computed" && offset >= header).map(({ name }) => name);
+      const elsewhere = ["co_version", "co_code_adaptive"];
+      const derived = each.codeScalars({ ...(each.hasLegacyCode ? legacyCode() : { ...facts(13), code: new Uint8Array(2) }) });
+      expect([...derived.keys()].sort()).toEqual(computed.filter((name) => !elsewhere.includes(name)).sort());
     }
   });
 });

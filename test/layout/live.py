@@ -48,6 +48,9 @@ def qualname(code):
 
 def key(value):
     """A value with its types and, for frozensets, its iteration order."""
+    if type(value) is frozenset and FREE_THREADED:
+        # intern_constants (3.13t) makes the set anew, in another order, when a member was replaced.
+        return (frozenset, sorted((key(v) for v in value), key=repr))
     if type(value) in (tuple, frozenset):
         return (type(value), [key(v) for v in value])
     if type(value) is types.CodeType:
@@ -145,8 +148,10 @@ class Comparison:
 
 
     def items(self, stock, ours, path):
-        """Members of equal frozensets, pairwise; key() has seen that they iterate alike."""
-        for x, y in zip(stock, ours):
+        """Members of equal frozensets, pairwise; key() has seen that they are alike."""
+        own = {y: y for y in ours}
+        for x in stock:
+            y = own[x]
             if 0 <= id(y) - self.unit.base < self.unit.size:
                 yield x, self.unit.base, id(y) - self.unit.base, path + "{}", frozenset
             elif type(y) is frozenset:

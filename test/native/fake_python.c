@@ -24,6 +24,7 @@ TYPE(PyComplex_Type);
 TYPE(PyFrozenSet_Type);
 TYPE(PySlice_Type);
 TYPE(PyCode_Type);
+PyObject *py_code_type = &PyCode_Type; /* py.c is not part of the harness */
 PyObject _Py_NoneStruct = {1, &PyType_Type}, _Py_TrueStruct = {1, &PyType_Type}, _Py_FalseStruct = {1, &PyType_Type}, _Py_EllipsisObject = {1, &PyType_Type};
 
 static PyObject memory_error = {1, &PyType_Type}, stop_iteration = {1, &PyType_Type};
