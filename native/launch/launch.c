@@ -5,6 +5,8 @@
 #include <dlfcn.h>
 #include <stdlib.h>
 
+#include "cpython.h"
+
 /*
  * 1 once this process starts the runtime itself; the runtime that a .pth file
  * imports looks it up with dlsym(RTLD_DEFAULT, …) and then leaves activation to us.
@@ -41,7 +43,7 @@ static int python_main(int argc, char **argv, char **envp) {
         report_refusal(&wish, "cannot stand in for this interpreter", "its main is not the stock one",
                        "use pycds install, or a stock interpreter");
     } else if (!cpython_known(python, why, sizeof why)) {
-        report_refusal(&wish, "cannot stand in for this interpreter", why, "use CPython 3.9 to 3.13");
+        report_refusal(&wish, "cannot stand in for this interpreter", why, "use " LAUNCH_VERSIONS);
     } else if (wish.runtime == NULL || !cpython_load(wish.runtime, why, sizeof why)) {
         if (wish.runtime == NULL)
             report_refusal(&wish, "cannot start the runtime", "PYCDS_LAUNCH_RUNTIME is empty", "start it with pycds run");

@@ -166,7 +166,7 @@ static int look_up_entry(PyObject *entry, PyObject *name, const char *tail, size
         return ask_folder(entry, name, answer);
     }
     if (size == 0) {
-        if (!getcwd(cwd, sizeof cwd)) return 0; /* as PathFinder._path_importer_cache */
+        if (!getcwd(cwd, sizeof cwd)) return ask_folder(entry, name, answer); /* which errors count as "nothing there" differs by version */
         folder = cwd;
         size = (Py_ssize_t)strlen(cwd);
         key = cwd_object = PyUnicode_DecodeFSDefault(cwd);
@@ -312,6 +312,8 @@ static int path_finder_find(PyObject *name, PyObject *path, Answer *answer) {
                 answer->found.kind = FIND_ABSENT;
                 if (result == 0) result = ask_folder(entry, name, answer);
             }
+        } else if (state.forms.takes_bytes && PyObject_IsInstance(entry, &PyBytes_Type) == 1) {
+            result = ask_folder(entry, name, answer);
         }
         Py_DecRef(entry);
         if (result == 2) {
@@ -359,8 +361,19 @@ int find_spec(PyObject *modules, PyObject *name, PyObject *path, Answer *answer)
     if (trace_active && path == PY_NONE) trace_sys_path();
     Py_ssize_t size = PySequence_Size(meta_path);
     if (size < 0) return -1;
-    if (size == 0 && PyErr_WarnEx(PyExc_ImportWarning, "sys.meta_path is empty", 2) < 0) return -1;
-    Py_IncRef(meta_path);
+    if (size == 0) {
+        /* Stock's function has nobody to ask and warns; from its own frame, which is what the warning shows. */
+        PyObject *none = PyObject_CallFunctionObjArgs(state.find_spec, name, path, NULL);
+        if (none == PY_NONE) Py_DecRef(none);
+        else answer->spec = none;
+        return none ? 0 : -1;
+    }
+    PyObject *reloaded = modules_get(modules, name);
+    if (!reloaded && PyErr_Occurred()) return -1;
+    Py_DecRef(reloaded);
+    const int is_reload = reloaded != NULL;
+    meta_path = state.forms.copies_meta_path ? PySequence_List(meta_path) : py_new_ref(meta_path);
+    if (!meta_path) return -1;
     int result = 0;
     for (Py_ssize_t i = 0; result == 0 && i < PySequence_Size(meta_path); i++) {
         PyObject *finder = PySequence_GetItem(meta_path, i), *spec = NULL;
@@ -393,7 +406,7 @@ int find_spec(PyObject *modules, PyObject *name, PyObject *path, Answer *answer)
             continue;
         }
         /* The parent import may have already imported this module: then its own spec counts. */
-        PyObject *module = modules_get(modules, name);
+        PyObject *module = is_reload ? NULL : modules_get(modules, name);
         if (module) {
             PyObject *own = PyObject_GetAttr(module, state.n___spec__);
             if (!own) PyErr_Clear();

@@ -1,6 +1,6 @@
 /*
  * The parts of _find_and_load, shared by find.c (which finder has it?), load.c
- * (make the module) and import.c (the entry points).
+ * (make the module), unlocked.c (both, and the parent) and import.c (the entry points).
  */
 #ifndef PYCDS_FIND_H
 #define PYCDS_FIND_H
@@ -39,6 +39,13 @@ int find_spec(PyObject *modules, PyObject *name, PyObject *path, Answer *answer)
 PyObject *ask_finder(PyObject *finder, PyObject *name, PyObject *path);
 void log_stale(PyObject *name, const char *why);
 void log_miss(PyObject *name, const char *why);
+
+/* ---- unlocked.c ---- */
+
+/* Raises ModuleNotFoundError(message, name=name); steals `message`, NULL: an exception is set already. */
+void raise_not_found(PyObject *message, PyObject *name);
+/* New reference or NULL. `lazy`: None where the module, or its parent's __path__, is not there (_find_and_load_lazy_submodule, 3.15). */
+PyObject *find_and_load_unlocked(PyObject *name, PyObject *import, int lazy);
 
 /* ---- load.c ---- */
 

@@ -28,6 +28,7 @@ static Watch watches[] = {
     {IN_BOOTSTRAP, "_init_module_attrs", NULL, NULL},
     {IN_BOOTSTRAP, "ModuleSpec", NULL, NULL},
     {IN_BOOTSTRAP, "_ModuleLockManager", NULL, NULL},
+    {IN_BOOTSTRAP, "_HierarchicalLockManager", NULL, NULL},
     {IN_EXTERNAL, "spec_from_file_location", NULL, NULL},
     {IN_EXTERNAL, "cache_from_source", NULL, NULL},
     {IN_EXTERNAL, "_compile_bytecode", NULL, NULL},

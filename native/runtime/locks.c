@@ -5,19 +5,25 @@
  * thread wants the same module.
  *
  * A module that we load is noted in a list instead. Whoever wants its lock comes
- * through _bootstrap._get_module_lock, which is ours: it makes the lock then,
- * and makes it held by the loading thread, as it would have been. From
- * there on all is stock's: waiting, deadlock detection, release. The GIL
- * guards the list; no bytecode runs between a look at it and what follows from it.
+ * through _bootstrap._get_module_lock, which is ours: it makes the lock then, in
+ * the state in which it would be: held by the loading thread. From there on all is
+ * stock's: waiting, deadlock detection, release. The GIL guards the list; no
+ * bytecode runs between a look at it and what follows from it.
+ *
+ * A thread may load a module twice at a time (a package whose body imports the
+ * very sub-module on whose behalf it is being imported): two entries, and a lock
+ * held twice. From 3.15 on (_HierarchicalLockManager) a.b is locked together
+ * with a, unless that is loaded: entries of one serial number.
  */
-#include "state.h"
+#include "find.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct Loading {
     PyObject *name;       /* owned */
     unsigned long thread; /* that loads it */
-    unsigned long serial; /* tells entries of one name apart */
+    unsigned long serial; /* one for all entries of one import */
     PyObject *lock;       /* owned; held for `thread`; NULL while nobody asked */
     struct Loading *next;
 } Loading;
@@ -25,91 +31,196 @@ typedef struct Loading {
 static Loading *loading;
 static unsigned long serials;
 
-static Loading *find(PyObject *name, unsigned long serial) {
-    for (Loading *l = loading; l; l = l->next) {
-        if (serial && l->serial != serial) continue;
-        int same = l->name == name ? 1 : PyObject_RichCompareBool(l->name, name, PY_EQ);
-        if (same == 1) return l;
-        if (same < 0) PyErr_Clear();
-    }
-    return NULL;
+/* Names are exact str: comparing them runs no bytecode. */
+static int same_name(PyObject *a, PyObject *b) {
+    return a == b || PyUnicode_Compare(a, b) == 0;
 }
 
-int locks_enter(PyObject *name, unsigned long *serial) {
-    *serial = 0;
-    /* Somebody replaced our hook: then nobody would find the list. */
-    if (PyDict_GetItemWithError(state.bootstrap_dict, state.n__get_module_lock) != state.our_get_module_lock) return PyErr_Occurred() ? -1 : 0;
-    /* A stock lock of that name exists: another thread has or wants it. */
-    int taken = PyDict_Contains(state.module_locks, name);
-    if (taken < 0) return -1;
-    if (taken || find(name, 0)) return 0;
-    Loading *l = malloc(sizeof *l);
-    if (!l) return 0;
-    l->name = py_new_ref(name);
-    l->thread = PyThread_get_thread_ident();
-    l->serial = *serial = ++serials;
-    l->lock = NULL;
-    l->next = loading;
-    loading = l;
+/* 1: no lock of that name exists and no other thread loads it. 0; -1 with an exception. */
+static int is_idle(PyObject *name) {
+    int exists = PyDict_Contains(state.module_locks, name);
+    if (exists) return exists < 0 ? -1 : 0;
+    unsigned long thread = PyThread_get_thread_ident();
+    for (const Loading *l = loading; l; l = l->next)
+        if (l->thread != thread && same_name(l->name, name)) return 0;
     return 1;
 }
 
+/* ---- the packages that a module is in ---------------------------------------------------- */
+
+enum { DEEPEST = 24 }; /* what is nested deeper takes stock's locks */
+
+/* `name` with the packages that it is in, from the outermost to `name` itself, where they are locked together; else `name` alone. New references; 0 for too deep, -1 error. */
+static int chain_of(PyObject *name, PyObject *chain[DEEPEST]) {
+    Py_ssize_t size;
+    const char *text = PyUnicode_AsUTF8AndSize(name, &size), *dot;
+    if (!text) return -1;
+    int count = 0;
+    for (const char *at = text; state.forms.hierarchical_locks && (dot = strchr(at, '.')) != NULL; at = dot + 1) {
+        chain[count] = count < DEEPEST - 1 ? PyUnicode_FromStringAndSize(text, dot - text) : NULL;
+        if (!chain[count]) {
+            int failed = count < DEEPEST - 1;
+            while (count > 0) Py_DecRef(chain[--count]);
+            return failed ? -1 : 0;
+        }
+        count++;
+    }
+    chain[count++] = py_new_ref(name);
+    return count;
+}
+
+static void free_chain(PyObject *chain[DEEPEST], int count) {
+    while (count > 0) Py_DecRef(chain[--count]);
+}
+
+/* Drops what is loaded already, as _HierarchicalLockManager.__enter__ does; how many are left, or -1 (all are dropped). */
+static int drop_loaded(PyObject *chain[DEEPEST], int count) {
+    PyObject *modules = py_new_ref(modules_mapping());
+    int left = 0, failed = !modules;
+    for (int i = 0; i < count; i++) {
+        PyObject *module = failed ? NULL : modules_get(modules, chain[i]);
+        int wanted = module ? is_initializing(module) : 1;
+        failed |= wanted < 0 || PyErr_Occurred() != NULL;
+        Py_DecRef(module);
+        if (wanted && !failed) chain[left++] = chain[i];
+        else Py_DecRef(chain[i]);
+    }
+    Py_DecRef(modules);
+    if (!failed) return left;
+    free_chain(chain, left);
+    return -1;
+}
+
+static int all_idle(PyObject *chain[DEEPEST], int count) {
+    for (int i = 0; i < count; i++) {
+        int idle = is_idle(chain[i]);
+        if (idle <= 0) return idle;
+    }
+    return 1;
+}
+
+int locks_idle(PyObject *name) {
+    PyObject *chain[DEEPEST];
+    int count = chain_of(name, chain);
+    if (count <= 0) return count;
+    int idle = all_idle(chain, count);
+    free_chain(chain, count);
+    return idle;
+}
+
+/* ---- begin and end of an import ------------------------------------------------------------ */
+
+static int note(PyObject *name, unsigned long serial) {
+    Loading *l = malloc(sizeof *l);
+    if (!l) return -1;
+    l->name = py_new_ref(name);
+    l->thread = PyThread_get_thread_ident();
+    l->serial = serial;
+    l->lock = NULL;
+    l->next = loading;
+    loading = l;
+    return 0;
+}
+
+int locks_enter(PyObject *name, unsigned long *serial) {
+    PyObject *chain[DEEPEST];
+    *serial = 0;
+    /* Somebody replaced our hook: then nobody would find the list. */
+    if (PyDict_GetItemWithError(state.bootstrap_dict, state.n__get_module_lock) != state.our_get_module_lock) return PyErr_Occurred() ? -1 : 0;
+    int count = chain_of(name, chain);
+    if (count > 1) count = drop_loaded(chain, count);
+    if (count <= 0) return count;
+    /* From here on no bytecode runs. A lock that exists is one that another thread has or wants. */
+    int result = all_idle(chain, count);
+    if (result == 1) *serial = ++serials;
+    for (int i = 0; result == 1 && i < count; i++) {
+        if (note(chain[i], *serial) < 0) {
+            result = locks_leave(*serial); /* no memory: 0, stock's locks are taken */
+        }
+    }
+    free_chain(chain, count);
+    return result;
+}
+
 int locks_leave(unsigned long serial) {
-    for (Loading **at = &loading; *at; at = &(*at)->next) {
+    PyObject *type = NULL, *value = NULL, *traceback = NULL;
+    /* The innermost first, as they stand in the list. Releasing runs bytecode, so the search begins anew each time. */
+    for (Loading **at = &loading; *at;) {
         Loading *l = *at;
-        if (l->serial != serial) continue;
+        if (l->serial != serial) {
+            at = &l->next;
+            continue;
+        }
         *at = l->next;
         PyObject *lock = l->lock;
         Py_DecRef(l->name);
         free(l);
-        if (!lock) return 0;
-        PyObject *result = PyObject_CallMethodObjArgs(lock, state.n_release, NULL);
+        if (!lock) continue;
+        PyObject *released = PyObject_CallMethodObjArgs(lock, state.n_release, NULL);
+        if (!released && type) PyErr_Clear();
+        else if (!released) PyErr_Fetch(&type, &value, &traceback);
+        Py_DecRef(released);
         Py_DecRef(lock);
-        Py_DecRef(result);
-        return result ? 0 : -1;
+        at = &loading;
     }
-    return 0;
+    if (!type) return 0;
+    PyErr_Restore(type, value, traceback);
+    return -1;
+}
+
+/* ---- importlib's functions -------------------------------------------------------------------- */
+
+/*
+ * Puts a lock that nobody holds yet into the state that it has when `thread` has
+ * acquired it `count` times: _ModuleLock.owner and .count, a number until 3.11 and
+ * a list of True since. Plain attributes: no bytecode runs, so no thread sees half of it.
+ */
+static int hold(PyObject *lock, unsigned long thread, long count) {
+    PyObject *owner = PyLong_FromUnsignedLong(thread), *before = PyObject_GetAttr(lock, state.n_count), *held = NULL;
+    if (before && py_is_list(before)) {
+        held = PyList_New(count);
+        for (Py_ssize_t i = 0; held && i < count; i++) PyList_SetItem(held, i, py_new_ref(PY_TRUE));
+    } else if (before) {
+        held = PyLong_FromLong(count);
+    }
+    int result = owner && held && PyObject_SetAttr(lock, state.n_owner, owner) == 0 && PyObject_SetAttr(lock, state.n_count, held) == 0 ? 0 : -1;
+    Py_DecRef(owner);
+    Py_DecRef(before);
+    Py_DecRef(held);
+    return result;
 }
 
 PyObject *locks_get_module_lock(PyObject *self, PyObject *name) {
     (void)self;
-    Loading *l = find(name, 0);
     PyObject *lock = PyObject_CallFunctionObjArgs(state.get_module_lock, name, NULL);
-    if (!lock || !l) return lock;
-    unsigned long serial = l->serial;
-    /* Bytecode ran: look again. A lock that somebody made in the meantime is set up already. */
-    l = find(name, serial);
-    if (!l || l->lock) return lock;
-    PyObject *result = PyObject_CallMethodObjArgs(lock, state.n_acquire, NULL);
-    if (!result) {
+    if (!lock || !py_is_str(name)) return lock;
+    /* All entries of one name are of one thread, and either all have the lock or none: none is added once the lock exists. */
+    unsigned long thread = 0;
+    long count = 0;
+    for (const Loading *l = loading; l; l = l->next) {
+        if (l->lock || !same_name(l->name, name)) continue;
+        thread = l->thread;
+        count++;
+    }
+    if (count == 0) return lock;
+    if (hold(lock, thread, count) < 0) {
         Py_DecRef(lock);
         return NULL;
     }
-    Py_DecRef(result);
-    l = find(name, serial);
-    if (!l || l->lock) {
-        /* Loaded by now, or set up by another thread that came in between: ours was one acquisition too many. */
-        result = PyObject_CallMethodObjArgs(lock, state.n_release, NULL);
-        Py_DecRef(result);
-        if (!result) {
-            Py_DecRef(lock);
-            return NULL;
-        }
-        return lock;
-    }
-    PyObject *owner = PyLong_FromUnsignedLong(l->thread);
-    if (!owner || PyObject_SetAttr(lock, state.n_owner, owner) < 0) {
-        Py_DecRef(owner);
-        Py_DecRef(lock);
-        return NULL;
-    }
-    Py_DecRef(owner);
-    l->lock = py_new_ref(lock);
+    for (Loading *l = loading; l; l = l->next)
+        if (!l->lock && same_name(l->name, name)) l->lock = py_new_ref(lock);
     return lock;
 }
 
+PyObject *locks_lock_unlock_module(PyObject *self, PyObject *name) {
+    (void)self;
+    int idle = py_is_str(name) ? is_idle(name) : 0;
+    if (idle < 0) return NULL;
+    return idle ? py_new_ref(PY_NONE) : PyObject_CallFunctionObjArgs(state.lock_unlock_module, name, NULL);
+}
+
 int locks_hand_over(void) {
-    for (Loading *l = loading; l;) {
+    for (const Loading *l = loading; l;) {
         if (l->lock) {
             l = l->next;
             continue;

@@ -46,74 +46,12 @@ static void at_exit(void) {
         log_line("summary hit=%lu miss=%lu stale=%lu archive=%s", state.hits, state.misses, state.stales, state.archive.path);
 }
 
-/* ---- what we need of importlib ------------------------------------------------- */
+/* ---- importlib's functions, and ours --------------------------------------------- */
 
-static PyObject *need(PyObject *dict, const char *name, char why[PYCDS_WHY]) {
-    PyObject *value = PyDict_GetItemString(dict, name);
-    if (!value && !why[0]) snprintf(why, PYCDS_WHY, "importlib has no %s", name);
-    return py_new_ref(value);
-}
-
-static PyObject *module_dict(const char *name, char why[PYCDS_WHY]) {
-    PyObject *modules = PyImport_GetModuleDict();
-    PyObject *module = modules ? PyDict_GetItemString(modules, name) : NULL;
-    if (!module || !py_is_module(module)) {
-        snprintf(why, PYCDS_WHY, "no module %s", name);
-        return NULL;
-    }
-    return PyModule_GetDict(module);
-}
-
-static int find_importlib(char why[PYCDS_WHY]) {
-    why[0] = '\0';
-    PyObject *bootstrap = state.bootstrap_dict = module_dict("_frozen_importlib", why);
-    PyObject *external = state.external_dict = why[0] ? NULL : module_dict("_frozen_importlib_external", why);
-    PyObject *imp = why[0] ? NULL : module_dict("_imp", why);
-    state.builtins_dict = why[0] ? NULL : module_dict("builtins", why);
-    if (why[0]) return -1;
-    Py_IncRef(bootstrap);
-    Py_IncRef(external);
-    Py_IncRef(state.builtins_dict);
-    state.find_and_load = need(bootstrap, "_find_and_load", why);
-    state.handle_fromlist = need(bootstrap, "_handle_fromlist", why);
-    state.get_module_lock = need(bootstrap, "_get_module_lock", why);
-    state.module_locks = need(bootstrap, "_module_locks", why);
-    state.load_unlocked = need(bootstrap, "_load_unlocked", why);
-    state.lock_manager = need(bootstrap, "_ModuleLockManager", why);
-    state.lock_unlock_module = need(bootstrap, "_lock_unlock_module", why);
-    state.module_spec = need(bootstrap, "ModuleSpec", why);
-    state.builtin_importer = need(bootstrap, "BuiltinImporter", why);
-    state.frozen_importer = need(bootstrap, "FrozenImporter", why);
-    state.namespace_path = need(external, "_NamespacePath", why);
-    state.path_finder = need(external, "PathFinder", why);
-    state.file_finder = need(external, "FileFinder", why);
-    state.source_loader = need(external, "SourceFileLoader", why);
-    state.sourceless_loader = need(external, "SourcelessFileLoader", why);
-    state.extension_loader = need(external, "ExtensionFileLoader", why);
-    state.imp_acquire_lock = need(imp, "acquire_lock", why);
-    state.imp_release_lock = need(imp, "release_lock", why);
-    state.imp_is_frozen = need(imp, "is_frozen", why);
-    if (why[0]) return -1;
-#define X(n) state.n_##n = PyUnicode_InternFromString(#n);
-    STATE_NAMES(X)
-#undef X
-    state.path_importer_cache = PyObject_GetAttrString(state.path_finder, "_path_importer_cache");
-    PyObject *names = PySys_GetObject("builtin_module_names");
-    state.builtin_names = names ? PyFrozenSet_New(names) : NULL;
-    PyObject *spec = PyObject_CallFunctionObjArgs(state.module_spec, state.n_name, PY_NONE, NULL);
-    state.tracks_submodules = spec && PyObject_HasAttr(spec, state.n__uninitialized_submodules);
-    Py_DecRef(spec);
-    if (!state.path_importer_cache || !state.builtin_names || !spec || PyErr_Occurred()) {
-        PyErr_Clear();
-        snprintf(why, PYCDS_WHY, "importlib is not as expected");
-        return -1;
-    }
-    return 0;
-}
-
-static PyMethodDef find_and_load_def = {"_find_and_load", (PyCFunction)(void (*)(void))import_find_and_load, METH_FASTCALL, "Find and load the module."};
+static PyMethodDef find_and_load_def = {"_find_and_load", (PyCFunction)(void (*)(void))import_find_and_load, METH_FASTCALL | METH_KEYWORDS, "Find and load the module."};
 static PyMethodDef handle_fromlist_def = {"_handle_fromlist", (PyCFunction)(void (*)(void))import_handle_fromlist, METH_FASTCALL | METH_KEYWORDS, "Figure out what __import__ should return."};
 static PyMethodDef get_module_lock_def = {"_get_module_lock", locks_get_module_lock, METH_O, "Get or create the module lock for a given module name."};
+static PyMethodDef lock_unlock_module_def = {"_lock_unlock_module", locks_lock_unlock_module, METH_O, "Acquires then releases the module lock for a given module name."};
 
 /* What is replaced in _frozen_importlib; _find_and_load last: with it everything begins. */
 static const struct Patch {
@@ -122,6 +60,7 @@ static const struct Patch {
     PyObject **ours, **stock;
 } patches[] = {
     {"_get_module_lock", &get_module_lock_def, &state.our_get_module_lock, &state.get_module_lock},
+    {"_lock_unlock_module", &lock_unlock_module_def, &state.our_lock_unlock_module, &state.lock_unlock_module},
     {"_handle_fromlist", &handle_fromlist_def, &state.our_handle_fromlist, &state.handle_fromlist},
     {"_find_and_load", &find_and_load_def, &state.our_find_and_load, &state.find_and_load},
 };
@@ -197,9 +136,10 @@ static int activate(const char *archive, const char *trace) {
     }
     started = 1;
     started_pid = getpid();
+    if (strstr(Py_GetVersion(), "free-threading")) return refuse(archive, "free-threaded Python is not supported yet: its imports stay stock's"); /* the GIL guards our tables */
     if (py_init() < 0) return refuse(archive, "unknown object header (a build we do not know)");
     if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) return refuse(archive, "not the main interpreter");
-    if (find_importlib(why) < 0 || importlib_is_stock(why) < 0 || guard_init(why) < 0) return refuse(archive, why);
+    if (stock_find(why) < 0 || importlib_is_stock(why) < 0 || stock_forms(why) < 0 || guard_init(why) < 0) return refuse(archive, why);
     if (archive && load_archive(archive, why) < 0) {
         if (refuse(archive, why) < 0 && !trace) return -1;
     }
@@ -355,7 +295,7 @@ static int module_exec(PyObject *module) {
 /*
  * PyModuleDef without Python.h: filled at run time since its header differs
  * (facts/cpython.md §8: fields follow a 40-byte PyModuleDef_Base, 56 in
- * free-threaded builds; slots 3 and 4 are unknown to older versions).
+ * free-threaded builds and in those that trace references; slots 3 and 4 are unknown to older versions).
  */
 typedef struct Slot {
     int id;
@@ -369,10 +309,15 @@ PyObject *PyInit__pycds(void) {
     const char *version = Py_GetVersion();
     int major = 0, minor = 0, n = 0;
     int threaded = strstr(version, "free-threading") != NULL;
-    size_t base = threaded ? 56 : 40;
+    size_t base = threaded ? 56 : 40, refcount = 0;
     if (sscanf(version, "%d.%d", &major, &minor) != 2 || major != 3) {
         PyErr_SetString(PyExc_ImportError, "pycds: unknown Python version");
         return NULL;
+    }
+    if (minor < 13 && PySys_GetObject("getobjects")) {
+        /* Py_TRACE_REFS until 3.12: two pointers come first (Include/object.h, _PyObject_HEAD_EXTRA); activate() refuses such a build later. */
+        base = 56;
+        refcount = 16;
     }
     slots[n++] = (Slot){2, (void *)(uintptr_t)module_exec};                 /* Py_mod_exec */
     if (minor >= 12) slots[n++] = (Slot){3, (void *)(uintptr_t)2};         /* Py_mod_multiple_interpreters: per-interpreter GIL supported (inactive there) */
@@ -384,7 +329,7 @@ PyObject *PyInit__pycds(void) {
         *(uint32_t *)(void *)def = UINT32_C(0xC0000000);
         *(uint16_t *)(void *)(def + 6) = 5;
     } else {
-        *(uint64_t *)(void *)def = 1;
+        *(uint64_t *)(void *)(def + refcount) = 1;
     }
     *(const char **)(void *)(def + base) = "_pycds";
     *(PyMethodDef **)(void *)(def + base + 24) = methods;

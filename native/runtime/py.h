@@ -2,7 +2,7 @@
  * The part of the CPython C API that the runtime uses, declared without
  * Python.h: one binary serves 3.9 to 3.15 (facts/cpython.md §8). Only symbols
  * that every one of them exports are here, checked with nm -D on 3.9.18,
- * 3.10.13, 3.11.7, 3.12.1, 3.13.0 and Debian's static 3.11. Not among them, so
+ * 3.10.13, 3.11.7, 3.12.1, 3.13.0, 3.13.5t, 3.14.8, 3.15.0 and Debian's static 3.11. Not among them, so
  * not here: PyObject_Vectorcall and PyObject_CallOneArg (inline until 3.10),
  * PyGC_Enable/Disable (3.10+), PyObject_GetOptionalAttr (3.13+): take such ones
  * by dlsym. No structure of an object is declared: layouts differ by version.
@@ -95,6 +95,7 @@ extern int PyErr_ExceptionMatches(PyObject *type);
 extern int PyErr_GivenExceptionMatches(PyObject *given, PyObject *type);
 extern void PyErr_WriteUnraisable(PyObject *where);
 extern int PyErr_WarnEx(PyObject *category, const char *message, Py_ssize_t stack_level);
+extern int PyErr_WarnExplicit(PyObject *category, const char *message, const char *filename, int line, const char *module, PyObject *registry);
 extern int PyErr_CheckSignals(void);
 extern void PyErr_Print(void);
 extern PyObject *PyException_GetTraceback(PyObject *e);

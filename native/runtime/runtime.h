@@ -7,11 +7,13 @@
  *   unit.c      digests and relocates one module's objects
  *   selfcheck.c compares the target's layout with live objects
  *   index.c     the path index: what FileFinder would find (no Python objects)
+ *   stock.c     which form importlib has in this Python
  *   guard.c     is what the archive stands in for still stock's?
  *   spec.c      exact stock specs, loaders and modules
  *   find.c      _find_spec: each finder in its turn, the archive in PathFinder's place
  *   load.c      _load_unlocked for a served file
  *   locks.c     module locks, made when a second thread asks
+ *   unlocked.c  _find_and_load_unlocked: the parent, find, load, bind
  *   import.c    _find_and_load and _handle_fromlist
  *   trace.c     records imports
  *   log.c       PYCDS_LOG, PYCDSVERBOSE

@@ -41,8 +41,8 @@ PyObject *spec_for_file(const Found *found, PyObject *name, PyObject *path, PyOb
         Py_DecRef(locations);
         locations = NULL;
     }
-    /* A source's __cached__ is computed by the property unless nothing but our own rule can decide it. */
-    if (kind == PYCDS_SUFFIX_SOURCE) {
+    /* A source's __cached__ is computed by the property unless nothing but our own rule can decide it; 3.15 never asks for it. */
+    if (kind == PYCDS_SUFFIX_SOURCE && state.forms.sets_cached) {
         PyObject *prefix = PySys_GetObject("pycache_prefix");
         if (!prefix || prefix == PY_NONE) {
             cached = cached_path(found);
@@ -81,10 +81,12 @@ PyObject *module_for_spec(PyObject *spec, PyObject *loader, PyObject *name, PyOb
     if (PyDict_SetItem(dict, state.n___spec__, spec) < 0) goto fail;
     if (locations && PyDict_SetItem(dict, state.n___path__, locations) < 0) goto fail;
     if (PyDict_SetItem(dict, state.n___file__, path) < 0) goto fail;
-    cached = PyObject_GetAttr(spec, state.n_cached);
-    if (!cached) goto fail;
-    if (cached != PY_NONE && PyDict_SetItem(dict, state.n___cached__, cached) < 0) goto fail;
-    Py_DecRef(cached);
+    if (state.forms.sets_cached) {
+        cached = PyObject_GetAttr(spec, state.n_cached);
+        if (!cached) goto fail;
+        if (cached != PY_NONE && PyDict_SetItem(dict, state.n___cached__, cached) < 0) goto fail;
+        Py_DecRef(cached);
+    }
     Py_DecRef(parent);
     return module;
 fail:

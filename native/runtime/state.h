@@ -12,7 +12,22 @@
 #define STATE_NAMES(X) \
     X(__name__) X(__loader__) X(__package__) X(__spec__) X(__path__) X(__file__) X(__cached__) X(__all__) \
     X(__enter__) X(__exit__) X(_initializing) X(_uninitialized_submodules) X(_set_fileattr) X(_cached) X(cached) X(origin) \
-    X(loader) X(submodule_search_locations) X(find_spec) X(exec) X(acquire) X(release) X(owner) X(_get_module_lock) X(pop) X(append) X(extend) X(name)
+    X(loader) X(submodule_search_locations) X(find_spec) X(exec) X(release) X(owner) X(count) X(_get_module_lock) X(pop) X(append) X(extend) X(name)
+
+/* Which of its known forms importlib has here (stock.c): each is 0 or 1. */
+typedef struct Forms {
+    int always_locks;         /* _find_and_load takes the module lock for a loaded module too (3.9, 3.10) */
+    int looks_again;          /* _find_and_load: a loaded module must still be in sys.modules (3.14.8) */
+    int hierarchical_locks;   /* a.b is locked together with a (3.15) */
+    int none_is_missing;      /* after importing the parent: None in sys.modules does not count as there (3.14) */
+    int waits_for_parent;     /* a parent that is initializing is imported again, to wait for it (3.14) */
+    int tracks_submodules;    /* specs have _uninitialized_submodules (3.11) */
+    int audits;               /* _find_and_load_unlocked raises the event "import" (3.15; before, C does) */
+    int sets_lazy_attributes; /* lazy sub-modules become attributes of a loaded module (3.15) */
+    int copies_meta_path;     /* (3.14) */
+    int sets_cached;          /* modules get __cached__ (until 3.14) */
+    int takes_bytes;          /* path entries may be bytes (3.9, 3.10) */
+} Forms;
 
 typedef struct State {
     int active;
@@ -22,19 +37,22 @@ typedef struct State {
 
     PyObject *bootstrap_dict; /* of _frozen_importlib */
     PyObject *external_dict;  /* of _frozen_importlib_external */
+    PyObject *imp_dict;       /* of _imp */
+    Forms forms;
     /* stock's functions and classes as they were at activation; strong references */
     PyObject *find_and_load, *handle_fromlist; /* replaced by ours */
-    PyObject *get_module_lock, *module_locks;    /* the former replaced by ours, the latter its dict */
-    PyObject *load_unlocked, *lock_manager, *lock_unlock_module, *module_spec, *namespace_path;
+    PyObject *get_module_lock, *lock_unlock_module; /* replaced by ours */
+    PyObject *module_locks;                         /* dict: name → weak reference to its lock */
+    PyObject *find_spec, *find_and_load_unlocked, *load_unlocked, *lock_manager, *hierarchical_lock_manager, *module_spec, *namespace_path;
     PyObject *builtin_importer, *frozen_importer, *path_finder, *file_finder;
     PyObject *source_loader, *sourceless_loader, *extension_loader;
     PyObject *path_importer_cache; /* PathFinder._path_importer_cache, bound */
-    PyObject *imp_acquire_lock, *imp_release_lock, *imp_is_frozen;
+    PyObject *imp_acquire_lock, *imp_release_lock, *imp_is_frozen, *imp_set_lazy_attributes;
     PyObject *builtin_names;       /* frozenset of sys.builtin_module_names */
     PyObject *builtins_dict;
-    int tracks_submodules;         /* specs have _uninitialized_submodules (3.11+) */
+    int (*has_attr_with_error)(PyObject *o, PyObject *name); /* PyObject_HasAttrWithError, NULL before 3.13 */
     char cached_suffix[64];        /* ".cpython-311.pyc" */
-    PyObject *our_find_and_load, *our_handle_fromlist, *our_get_module_lock;
+    PyObject *our_find_and_load, *our_handle_fromlist, *our_get_module_lock, *our_lock_unlock_module;
 
 #define X(n) PyObject *n_##n;
     STATE_NAMES(X)
@@ -44,6 +62,13 @@ typedef struct State {
 } State;
 
 extern State state;
+
+/* ---- stock.c ---------------------------------------------------------------- */
+
+/* Finds what we call of importlib. 0, or -1 with a reason. */
+int stock_find(char why[PYCDS_WHY]);
+/* Finds out which form importlib has. 0; -1 with a reason when it has one that we do not know. */
+int stock_forms(char why[PYCDS_WHY]);
 
 /* ---- guard.c ---------------------------------------------------------------- */
 
@@ -80,10 +105,16 @@ int locks_leave(unsigned long serial);
 int locks_hand_over(void);
 /* _bootstrap._get_module_lock(name) */
 PyObject *locks_get_module_lock(PyObject *self, PyObject *name);
+/* _bootstrap._lock_unlock_module(name): waits until no other thread loads it */
+PyObject *locks_lock_unlock_module(PyObject *self, PyObject *name);
+/* 1: nobody would be waited for and nothing would be seen if the locks for importing `name` were taken and released. 0, or -1 with an exception. */
+int locks_idle(PyObject *name);
 
 /* ---- import.c ------------------------------------------------------------------ */
 
-PyObject *import_find_and_load(PyObject *self, PyObject *const *args, Py_ssize_t count);
+/* getattr(getattr(module, "__spec__", None), "_initializing", False); -1 with an exception. */
+int is_initializing(PyObject *module);
+PyObject *import_find_and_load(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *kwnames);
 PyObject *import_handle_fromlist(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *kwnames);
 
 /* ---- trace.c -------------------------------------------------------------------- */

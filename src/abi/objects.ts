@@ -10,10 +10,16 @@ function inMask(mask: number, value: number): number {
 /** @returns the u32 state of a compact, not interned str (Include/cpython/unicodeobject.h: PyASCIIObject.state) */
 export function strStateRule(data: AbiData): (width: 1 | 2 | 4, ascii: boolean) => number {
   const bits = data.strState;
+  /*
+   * 3.14+: finalisation makes immortal interned strings mortal and frees them (Objects/unicodeobject.c:
+   * _PyUnicode_ClearInterned), and any of ours may become one, by sys.intern or as an attribute's name. unicode_dealloc
+   * leaves a statically allocated string alone. Before that nothing is freed, and 3.12 tells static strings apart when it interns.
+   */
+  const fixed = data.version.minor >= 14 ? (bits.statically_allocated ?? 0) : 0;
   return (width, ascii) => {
     if (ascii && width !== 1) throw new Error(`an ASCII str of width ${width}`);
-    // `ready` (to 3.11): the object is complete. statically_allocated stays 0: finalisation and intern tables look at it.
-    return (inMask(bits.kind, width) | inMask(bits.compact, 1) | inMask(bits.ascii, ascii ? 1 : 0) | (bits.ready ?? 0)) >>> 0;
+    // `ready` (to 3.11): the object is complete.
+    return (inMask(bits.kind, width) | inMask(bits.compact, 1) | inMask(bits.ascii, ascii ? 1 : 0) | (bits.ready ?? 0) | fixed) >>> 0;
   };
 }
 

@@ -15,7 +15,10 @@ const opcode = z.strictObject({
   number: z.int().min(0).max(255),
   /** Inline cache units that follow the instruction. */
   caches: z.int().min(0).max(255),
-  /** What the code constructor puts into the first of them. */
+  /**
+   * What the code constructor puts into the first of them. In 3.15 those of JUMP_BACKWARD and RESUME are defaults:
+   * PYTHON_JIT_*_INITIAL_* variables change them, and with them when a JIT begins, nothing else.
+   */
   initial: z.int().min(0).max(0xffff),
 });
 

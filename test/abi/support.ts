@@ -33,7 +33,7 @@ function identify(python: TestPython): { id: string; release: string } {
   const program = [
     "import sys, platform, sysconfig",
     "free = bool(sysconfig.get_config_var('Py_GIL_DISABLED'))",
-    "flavour = 'freethreaded' if free else 'debug' if hasattr(sys, 'gettotalrefcount') else 'release'",
+    "flavour = 'debug' if hasattr(sys, 'gettotalrefcount') else 'freethreaded' if free else 'release'",
     "print(sys.platform + '-' + platform.machine().lower(), flavour, platform.python_version())",
   ].join("\n");
   const [platform = "", flavour = "", release = ""] = execFileSync(python.exe, ["-I", "-c", program], { encoding: "utf8", env: pythonEnvironment() }).trim().split(" ");

@@ -1,42 +1,53 @@
 /**
- * A program that embeds Python and starts it again after Py_Finalize: its first
+ * Programs that embed Python and start it again after Py_Finalize: the first
  * life is served, the later ones and sub-interpreters import as stock, and
  * nothing of the dead interpreter is touched (facts/cpython.md §5; CPython's
- * test_embed needs a program that no installed Python has).
+ * test_embed needs a program that no installed Python has). One of them has
+ * objects of libpython moved into itself (facts/cpython.md §9: no single base).
  */
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
-import { pythonEnvironment, pythons } from "../support/pythons.ts";
+import { headersOf } from "../../tools/pythons/find.ts";
+import { pythonEnvironment } from "../support/pythons.ts";
+import type { TestPython } from "../support/pythons.ts";
+import { served } from "../support/served.ts";
 import { readEvents, World } from "../validity/world.ts";
 
-const facts = z.object({ include: z.string(), folder: z.string(), library: z.string(), shared: z.boolean() });
-const program = 'import json, sysconfig as s; v = s.get_config_var; print(json.dumps(dict(include=s.get_path("include"), folder=v("LIBDIR") or "", library="python" + (v("LDVERSION") or ""), shared=bool(v("Py_ENABLE_SHARED")))))';
+const program = "print(next((line.split()[-1] for line in open('/proc/self/maps') if 'libpython' in line), ''))";
 
-/** What a program that links with this Python needs, or what is missing. */
-function linking(exe: string): z.infer<typeof facts> | string {
-  const found = facts.parse(JSON.parse(execFileSync(exe, ["-I", "-c", program], { encoding: "utf8", env: pythonEnvironment() })));
-  if (!found.shared) return "no shared libpython";
-  if (!existsSync(join(found.include, "Python.h"))) return "no headers";
-  return spawnSync("cc", ["--version"]).status === 0 ? found : "no C compiler";
+interface Linking {
+  readonly include: string;
+  /** The libpython that the interpreter itself has loaded. */
+  readonly library: string;
 }
 
-for (const version of ["3.11", "3.12", "3.13"]) {
-  const candidates = pythons().filter((each) => each.version === version);
-  const linked = candidates.map(({ exe }) => ({ exe, how: linking(exe) }));
-  const usable = linked.flatMap(({ exe, how }) => (typeof how === "string" ? [] : [{ exe, how }]))[0];
-  const lacking = linked.map(({ how }) => (typeof how === "string" ? how : "")).find(Boolean) ?? "not on this machine";
-  describe.skipIf(usable === undefined)(`CPython ${version}${usable === undefined ? ` (${lacking})` : ""}`, () => {
+/** What a program that links with this Python needs, or what is missing. */
+function linking(python: TestPython): Linking | string {
+  const library = z.string().parse(execFileSync(python.exe, ["-I", "-c", program], { encoding: "utf8", env: pythonEnvironment() })).trim();
+  if (library === "") return "no shared libpython";
+  const include = headersOf(python);
+  if (include === undefined) return "no headers";
+  return spawnSync("cc", ["--version"]).status === 0 ? { include, library } : "no C compiler";
+}
+
+/** The program, and how it is built. */
+const builds = { movable: ["-fPIC", "-pie"], fixed: ["-fno-pie", "-no-pie"] } as const;
+
+for (const { name, python } of served()) {
+  const how = python === undefined ? "" : linking(python);
+  describe.skipIf(typeof how === "string")(typeof how === "string" && how !== "" ? `${name} (${how})` : name, () => {
     let world: World;
     let venvPython = "";
     beforeAll(() => {
-      if (usable === undefined) return;
-      world = new World(usable.exe);
-      const { include, folder, library } = usable.how;
-      world.must(world.spawn(["cc", "-Wall", "-Wextra", "-Werror", `-I${include}`, fileURLToPath(new URL("embed.c", import.meta.url)), "-o", world.path("embed"), `-L${folder}`, `-l${library}`, `-Wl,-rpath,${folder}`]));
+      if (python === undefined || typeof how === "string") return;
+      world = new World(python.exe);
+      for (const [build, flags] of Object.entries(builds)) {
+        const source = fileURLToPath(new URL("embed.c", import.meta.url));
+        world.must(world.spawn(["cc", "-Wall", "-Wextra", "-Werror", ...flags, "-isystem", how.include, source, "-o", world.path(build), how.library, `-Wl,-rpath,${dirname(how.library)}`]));
+      }
       venvPython = world.path("venv/bin/python");
       world.must(world.spawn([world.exe, "-m", "venv", "--without-pip", world.path("venv")]));
       world.write("lib/tool.py", "import json\nNAMES = {'a', 'b'}\ndef speak(x, *, y=('a', 1.5, b'z')):\n    return json.dumps([x in NAMES, *map(str, y)])\n");
@@ -46,20 +57,29 @@ for (const version of ["3.11", "3.12", "3.13"]) {
     });
     afterAll(() => world.remove());
 
-    it("three lives, each with a sub-interpreter, are stock's; the first is served", () => {
+    it.skipIf(process.arch !== "x64")("types are moved into the program that is not movable, and not into the other", () => {
+      const moved = (build: keyof typeof builds): string => execFileSync("readelf", ["-rW", world.path(build)], { encoding: "utf8" });
+      expect(moved("fixed")).toMatch(/R_X86_64_COPY .*PyUnicode_Type/);
+      expect(moved("fixed")).not.toMatch(/R_X86_64_COPY .*PySlice_Type/);
+      expect(moved("movable")).not.toMatch(/R_X86_64_COPY/);
+    });
+
+    it.each(["movable", "fixed"] as const)("%s: three lives, each with a sub-interpreter, are stock's; the first is served", (build) => {
       const code = "import sys, tool; print(tool.speak('a'), sys.intern('speak') is tool.speak.__name__, flush=True)";
-      const stock = world.spawn([world.path("embed"), venvPython, code]);
+      const stock = world.spawn([world.path(build), venvPython, code]);
       expect(stock).toEqual({ status: 0, signal: null, stdout: "[true, \"a\", \"1.5\", \"b'z'\"] True\n".repeat(6), stderr: "" });
       world.must(world.cli(["install", "--venv", world.path("venv"), "-a", world.path("app.pycds")]));
-      const log = world.path("embed.log");
-      expect(world.spawn([world.path("embed"), venvPython, code], { PYCDS_LOG: log })).toEqual(stock);
-      expect(readEvents(log).hit.filter((name) => name === "tool")).toHaveLength(1);
+      const log = world.path(`${build}.log`);
+      expect(world.spawn([world.path(build), venvPython, code], { PYCDS_LOG: log })).toEqual(stock);
+      expect(readEvents(log).hit.filter((module) => module === "tool")).toHaveLength(1);
+      world.must(world.cli(["uninstall", "--venv", world.path("venv")]));
     });
 
     it("status() tells in which life it is asked, disable() leaves another life's alone", () => {
+      world.must(world.cli(["install", "--venv", world.path("venv"), "-a", world.path("app.pycds")]));
       const code = "import tool, pycds; s = pycds.status(); print(s['active'], s['reason'], '' if s['active'] else pycds.disable(), flush=True)";
       const elsewhere = "False active in another interpreter of this process False\n";
-      expect(world.spawn([world.path("embed"), venvPython, code])).toEqual({ status: 0, signal: null, stdout: `True None \n${elsewhere.repeat(5)}`, stderr: "" });
+      expect(world.spawn([world.path("fixed"), venvPython, code])).toEqual({ status: 0, signal: null, stdout: `True None \n${elsewhere.repeat(5)}`, stderr: "" });
     });
   });
 }

@@ -6,7 +6,7 @@
 import { appendFileSync, existsSync, lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { pythons } from "../support/pythons.ts";
+import { served } from "../support/served.ts";
 import { readEvents, World } from "../validity/world.ts";
 
 /** Names and contents of a tree, __pycache__ included. */
@@ -20,9 +20,8 @@ function picture(folder: string): Map<string, string> {
   return found;
 }
 
-for (const version of ["3.11", "3.12", "3.13"]) {
-  const python = pythons().find((each) => each.version === version);
-  describe.skipIf(python === undefined)(`CPython ${version}${python === undefined ? " (not on this machine)" : ""}`, () => {
+for (const { name: title, version, python } of served()) {
+  describe.skipIf(python === undefined)(title, () => {
     let world: World;
     let exe = "";
     const venv = (): string => world.path("venv");

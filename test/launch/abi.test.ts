@@ -1,10 +1,10 @@
 /** The sizes that native/launch/cpython.h relies on, measured again with each interpreter's headers. */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { pythonEnvironment } from "../support/pythons.ts";
+import { headersOf } from "../../tools/pythons/find.ts";
 import { compile, compiler, interpreters, launchSources } from "./support.ts";
 
 const program = `
@@ -40,22 +40,17 @@ const { found, absent } = interpreters();
 const directory = mkdtempSync(join(tmpdir(), "pycds-abi-"));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
-/** Include folder with Python.h, if its development files are installed. */
-function headers(exe: string): string | undefined {
-  const include = execFileSync(exe, ["-I", "-c", "import sysconfig; print(sysconfig.get_path('include'))"], { encoding: "utf8", env: pythonEnvironment() }).trim();
-  return existsSync(join(include, "Python.h")) ? include : undefined;
-}
-
 describe.skipIf(compiler === undefined)("PyConfig and PyStatus (needs a C compiler and the headers)", { timeout: 60_000 }, () => {
   for (const version of absent) it.skip(`CPython ${version} is not installed`, () => undefined);
 
-  for (const { exe } of found) {
-    const include = headers(exe);
+  for (const python of found) {
+    const { exe } = python;
+    const include = headersOf(python);
     it.skipIf(include === undefined)(exe, () => {
       const source = join(directory, "sizes.c");
       const binary = join(directory, "sizes");
       writeFileSync(source, program);
-      compile(binary, [source], [`-I${include ?? ""}`, `-I${launchSources}`]);
+      compile(binary, [source], ["-isystem", include ?? "", `-I${launchSources}`]);
       const measured = JSON.parse(execFileSync(binary, { encoding: "utf8" })) as Measured;
       expect(measured.minor).toBeGreaterThanOrEqual(measured.first);
       expect(measured.minor).toBeLessThanOrEqual(measured.last);

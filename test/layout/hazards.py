@@ -15,6 +15,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 import types
 import weakref
 
@@ -40,7 +41,8 @@ def cell_hz(x, y):
     z = 1
     def inner(): return x + y + z
     return inner
-def frame_hz(): return sys._getframe().f_code.co_name
+def caller_hz(): return sys._getframe(1).f_code.co_name
+def frame_hz(): return caller_hz()
 def deep_hz(n, a=1, b=2, c=3):
     d, e, f = a + b, b + c, c + n
     return 0 if n == 0 else deep_hz(n - 1, a, b, c) + d + e + f - c
@@ -280,7 +282,7 @@ def weakrefs(world):
 
 def frames(world):
     name = world.run()["frame_hz"]()
-    return [] if name == "frame_hz" else ["frame_hz sees itself as " + name]
+    return [] if name == "frame_hz" else ["caller_hz was called by %s, not by frame_hz" % name]
 
 
 def deep(world):
@@ -288,7 +290,26 @@ def deep(world):
     return [] if ours == stock else ["deep_hz gives %r, stock %r" % (ours, stock)]
 
 
-CHECKS = {f.__name__: f for f in (versions, specialised, headers, interned, text, hashes, members, small_ints, small_int_bit, cells, flags, tracked, weakrefs, frames, deep)}
+def threads(world):
+    """The same code in several threads at once; without GIL the first thread also makes the collector's objects immortal."""
+    world.run()
+    results = []
+
+    def work(g):
+        for _ in range(200):
+            results.append((g["call_hz"]([g["plain_hz"], g["star_hz"]], 3), g["deep_hz"](20), g["cell_hz"](1, 2)(), g["member_hz"]("alpha_hz"), g["constants_hz"]()))
+    work(world.stock_g)
+    expected = results[0]
+    started = [threading.Thread(target=work, args=(world.g,)) for _ in range(4)]
+    for thread in started:
+        thread.start()
+    for thread in started:
+        thread.join()
+    gc.collect()
+    return [] if len(results) == 1000 and all(result == expected for result in results) else ["threads see other results"]
+
+
+CHECKS = {f.__name__: f for f in (versions, specialised, headers, interned, text, hashes, members, small_ints, small_int_bit, cells, flags, tracked, weakrefs, frames, deep, threads)}
 
 
 def main(command, *arguments):

@@ -4,13 +4,12 @@
  */
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { pythons } from "../support/pythons.ts";
+import { served } from "../support/served.ts";
 import { readEvents, World } from "./world.ts";
 import type { Events, Outcome } from "./world.ts";
 
-for (const version of ["3.11", "3.12", "3.13"]) {
-  const python = pythons().find((each) => each.version === version);
-  describe.skipIf(python === undefined)(`CPython ${version}${python === undefined ? " (not on this machine)" : ""}`, () => {
+for (const { name: title, python } of served()) {
+  describe.skipIf(python === undefined)(title, () => {
     let world: World;
     let exe = "";
     let runs = 0;

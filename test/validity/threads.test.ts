@@ -3,7 +3,7 @@
  * is loading waits for it, as in stock; circular imports of two threads end.
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { pythons } from "../support/pythons.ts";
+import { served } from "../support/served.ts";
 import { World } from "./world.ts";
 
 const prelude = [
@@ -31,9 +31,8 @@ const cases: readonly (readonly [string, string])[] = [
   ["switched off in the middle of an import, with a thread waiting", "def one():\n    import switches\n    return switches.done\ndef two():\n    import time; time.sleep(.1)\n    import switches\n    return switches.done\nprint(together(one, two))"],
 ];
 
-for (const version of ["3.11", "3.12", "3.13"]) {
-  const python = pythons().find((each) => each.version === version);
-  describe.skipIf(python === undefined)(`CPython ${version}${python === undefined ? " (not on this machine)" : ""}`, () => {
+for (const { name: title, python } of served()) {
+  describe.skipIf(python === undefined)(title, () => {
     let world: World;
     beforeAll(() => {
       world = new World(python?.exe ?? "");
