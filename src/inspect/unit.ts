@@ -92,8 +92,8 @@ function checkSlots(image: ImageReader, size: number, relocations: Relocations, 
   });
 }
 
-/** Every internal pointer leads to an object of the unit; only a str may point into itself (wstr, up to 3.11). */
-function checkPointers(data: Uint8Array, start: number, relocations: Relocations, objects: readonly UnitObject[], report: UnitReport): void {
+/** Every internal pointer leads to an object of the unit; only a str (wstr, to 3.11) and a code object (co_cell2arg, to 3.10) may point into or right behind themselves. */
+function checkPointers(data: Uint8Array, start: number, relocations: Relocations, objects: readonly UnitObject[], codeSize: number, report: UnitReport): void {
   const view = viewOf(data);
   const byOffset = new Map(objects.map((object) => [object.offset, object]));
   for (const slot of relocations.internal) {
@@ -101,7 +101,7 @@ function checkPointers(data: Uint8Array, start: number, relocations: Relocations
     const address = view.getBigUint64(slot, true);
     const target = Number(address - BigInt(start));
     if (target < 0 || target >= data.byteLength) report(`pointer 0x${address.toString(16)} leads out of its unit`, slot);
-    else if (!byOffset.has(target) && !leadsIntoOwnText(objects, slot, target)) report(`pointer 0x${address.toString(16)} leads to no object`, slot);
+    else if (!byOffset.has(target) && !leadsIntoItself(objects, slot, target, codeSize)) report(`pointer 0x${address.toString(16)} leads to no object`, slot);
   }
 }
 
@@ -118,9 +118,11 @@ function holder(objects: readonly UnitObject[], offset: number): UnitObject | un
   return objects[low - 1];
 }
 
-function leadsIntoOwnText(objects: readonly UnitObject[], slot: number, target: number): boolean {
+/** A wide str's wstr (to 3.11) is its own text; co_cell2arg (to 3.10) lies right behind its code object. */
+function leadsIntoItself(objects: readonly UnitObject[], slot: number, target: number, codeSize: number): boolean {
   const own = holder(objects, slot);
-  return own?.type === "PyUnicode_Type" && own === holder(objects, target) && target > slot;
+  if (own === undefined || own !== holder(objects, target)) return false;
+  return own.type === "PyUnicode_Type" ? target > slot : own.type === "PyCode_Type" && target === own.offset + codeSize;
 }
 
 /**
@@ -148,7 +150,7 @@ export function checkUnit(image: ImageReader, unit: RecordOf<"Unit">, header: { 
   checkSlots(image, data.byteLength, relocations, abi, report);
 
   const objects = unitObjects(image, relocations);
-  checkPointers(data, image.base + Number(unit.data_offset), relocations, objects, report);
+  checkPointers(data, image.base + Number(unit.data_offset), relocations, objects, abi.code_basicsize, report);
   for (const { offset, type } of objects) {
     if (offset < 0 || offset % unitAlignment !== 0) {
       report(`a ${type} object is not aligned`, offset);

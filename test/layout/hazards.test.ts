@@ -83,11 +83,8 @@ const chosen = allPythons().flatMap((python, index, all) => {
   return abi === undefined || all.findIndex(({ version }) => version === python.version) !== index ? [] : [{ python, abi, name: `${python.version} (${python.release})` }];
 });
 
-it("every hazard applies to some interpreter here, or its version is absent", () => {
-  const missing = hazards.filter(({ applies }) => !chosen.some(({ abi }) => applies(abi))).map(({ rule }) => rule);
-  for (const rule of missing) console.warn(`not tested, no interpreter of that version: ${rule}`);
-  expect(missing.length).toBeLessThan(hazards.length);
-});
+it("there are interpreters to test with", () => expect(chosen).not.toEqual([]));
+for (const { rule } of hazards.filter(({ applies }) => !chosen.some(({ abi }) => applies(abi)))) it.skip(`${rule}: no interpreter that has it here`, () => undefined);
 
 it("builds that share a .pyc magic number are told apart by the ABI's digest: 3.13t has 3.13's (§6)", () => {
   const digests = new Map<string, string>();
