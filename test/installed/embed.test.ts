@@ -6,17 +6,13 @@
  * objects of libpython moved into itself (facts/cpython.md §9: no single base).
  */
 import { execFileSync, spawnSync } from "node:child_process";
-import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { z } from "zod";
 import { headersOf } from "../../tools/pythons/find.ts";
-import { pythonEnvironment } from "../support/pythons.ts";
+import { libpythonOf, linkFlags } from "../support/libpython.ts";
 import type { TestPython } from "../support/pythons.ts";
 import { served } from "../support/served.ts";
 import { readEvents, World } from "../validity/world.ts";
-
-const program = "print(next((line.split()[-1] for line in open('/proc/self/maps') if 'libpython' in line), ''))";
 
 interface Linking {
   readonly include: string;
@@ -26,8 +22,8 @@ interface Linking {
 
 /** What a program that links with this Python needs, or what is missing. */
 function linking(python: TestPython): Linking | string {
-  const library = z.string().parse(execFileSync(python.exe, ["-I", "-c", program], { encoding: "utf8", env: pythonEnvironment() })).trim();
-  if (library === "") return "no shared libpython";
+  const library = libpythonOf(python.exe);
+  if (library === undefined) return "no shared libpython";
   const include = headersOf(python);
   if (include === undefined) return "no headers";
   return spawnSync("cc", ["--version"]).status === 0 ? { include, library } : "no C compiler";
@@ -46,7 +42,7 @@ for (const { name, python } of served()) {
       world = new World(python.exe);
       for (const [build, flags] of Object.entries(builds)) {
         const source = fileURLToPath(new URL("embed.c", import.meta.url));
-        world.must(world.spawn(["cc", "-Wall", "-Wextra", "-Werror", ...flags, "-isystem", how.include, source, "-o", world.path(build), how.library, `-Wl,-rpath,${dirname(how.library)}`]));
+        world.must(world.spawn(["cc", "-Wall", "-Wextra", "-Werror", ...flags, "-isystem", how.include, source, "-o", world.path(build), ...linkFlags(how.library)]));
       }
       venvPython = world.path("venv/bin/python");
       world.must(world.spawn([world.exe, "-m", "venv", "--without-pip", world.path("venv")]));

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { pythonEnvironment } from "../support/pythons.ts";
+import { libpythonOf, linkFlags } from "../support/libpython.ts";
 import { buildScratch, compile, compiler, interpreters, launchEnvironment, plainEnvironment, root, run, startsIn, utf8 } from "./support.ts";
 import type { Scratch } from "./support.ts";
 
@@ -15,9 +15,8 @@ interface Library {
 /** Link flags of an interpreter with a shared library. */
 function sharedLibrary(): Library | undefined {
   for (const { exe } of interpreters().found.toReversed()) {
-    const program = "import sysconfig as s; print(s.get_config_var('Py_ENABLE_SHARED'), s.get_config_var('LIBDIR'), s.get_config_var('LDVERSION'))";
-    const [shared, directory, version] = execFileSync(exe, ["-I", "-c", program], { encoding: "utf8", env: pythonEnvironment() }).trim().split(" ");
-    if (shared === "1" && directory !== undefined) return { exe, flags: ["-Wl,--no-as-needed", `-L${directory}`, `-lpython${version}`, `-Wl,-rpath,${directory}`] };
+    const file = libpythonOf(exe);
+    if (file !== undefined) return { exe, flags: linkFlags(file) };
   }
   return undefined;
 }

@@ -76,6 +76,8 @@ export function mask(text: string): string {
   return text
     .replace(/0x[0-9a-f]{6,}/g, "0x…")
     .replace(/pid[= ]\d+/g, "pid …")
+    // faulthandler of 3.14+ shows the C stack, which begins with the launcher's main in place of Py_BytesMain
+    .replace(/^  Binary file ".*(?:at Py_BytesMain|launch\.so").*\n/gm, "")
     .replace(/^import time: +\d+ \| +\d+ \|/gm, "import time: … | … |");
 }
 
