@@ -344,6 +344,22 @@ static int importer_has(PyObject *finder, PyObject *name) {
     return has;
 }
 
+/* A finder, or what it imported, may have loaded the module: then its own spec counts. 0: *own is that one (owned), or NULL; -1 with an exception. */
+static int own_spec(PyObject *modules, PyObject *name, PyObject **own) {
+    *own = NULL;
+    PyObject *module = modules_get(modules, name);
+    if (!module) return PyErr_Occurred() ? -1 : 0;
+    *own = PyObject_GetAttr(module, state.n___spec__);
+    Py_DecRef(module);
+    if (!*own && !PyErr_ExceptionMatches(PyExc_AttributeError)) return -1;
+    if (!*own) PyErr_Clear();
+    if (*own == PY_NONE) {
+        Py_DecRef(*own);
+        *own = NULL;
+    }
+    return 0;
+}
+
 /*
  * _find_spec(name, path). 0: answer->found (a file to serve), or answer->spec
  * (a stock spec), or neither (not found). -1: an exception.
@@ -386,7 +402,13 @@ int find_spec(PyObject *modules, PyObject *name, PyObject *path, Answer *answer)
             if (path_finder_find(name, path, answer) < 0) {
                 result = -1;
             } else if (answer->found.kind == FIND_FILE) {
-                result = 1;
+                result = is_reload || own_spec(modules, name, &answer->spec) == 0 ? 1 : -1;
+                if (answer->spec || result < 0) {
+                    answer->found.kind = FIND_ABSENT;
+                    Py_DecRef(answer->path);
+                    answer->path = NULL;
+                    answer->why = "loaded while it was looked for";
+                }
             } else {
                 spec = answer->spec;
                 answer->spec = NULL;
@@ -405,22 +427,16 @@ int find_spec(PyObject *modules, PyObject *name, PyObject *path, Answer *answer)
             Py_DecRef(spec);
             continue;
         }
-        /* The parent import may have already imported this module: then its own spec counts. */
-        PyObject *module = is_reload ? NULL : modules_get(modules, name);
-        if (module) {
-            PyObject *own = PyObject_GetAttr(module, state.n___spec__);
-            if (!own) PyErr_Clear();
-            if (own && own != PY_NONE) {
-                Py_DecRef(spec);
-                spec = own;
-            } else {
-                Py_DecRef(own);
-            }
-            Py_DecRef(module);
-        } else if (PyErr_Occurred()) {
+        PyObject *own;
+        if (is_reload || own_spec(modules, name, &own) < 0) own = NULL;
+        if (PyErr_Occurred()) {
             Py_DecRef(spec);
             result = -1;
             break;
+        }
+        if (own) {
+            Py_DecRef(spec);
+            spec = own;
         }
         answer->spec = spec;
         result = 1;

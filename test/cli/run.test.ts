@@ -134,7 +134,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))`);
 describe.skipIf(first === undefined)("what a program sees", () => {
   it("is what it sees without us", () => {
     const file = program("sees.py", `import json, os, signal, sys
-print(json.dumps([dict(os.environ), sys.argv, sys.path, sys.flags.optimize, sys.executable, sys.stdin.read(), os.getcwd(), sys.orig_argv[1:],
+print(json.dumps([dict(os.environ), sys.argv, sys.path, sys.flags.optimize, sys.executable, sys.stdin.read(), os.getcwd(), getattr(sys, "orig_argv", [])[1:],
   [str(signal.getsignal(s)) for s in sorted(signal.valid_signals()) if s < 32], sorted(k for k in vars(sys.modules["__main__"]))]))`);
     const args = [file, "a b", "", "--debug", "--", "-x"];
     for (const env of [{}, { LD_PRELOAD: "libm.so.6" }, { PYTHONPATH: "/nowhere", PYTHONOPTIMIZE: "1" }]) {

@@ -29,7 +29,7 @@ const cases: readonly Case[] = [
   ["the same as an error", lines(warned("error"), tried("import fixed.child; print('loaded')")), /ImportWarning/],
   ["sys.meta_path empty", lines("import sys", warned("always"), "kept, sys.meta_path = sys.meta_path, []", tried("import plain"), "sys.meta_path = None", tried("import plain"), "sys.meta_path = kept", "import plain; print(plain.value)"), /sys\.meta_path is empty[^]*shutting down/],
   ["sys.meta_path that changes while it is walked", lines("import sys", "class Finder:", "    def __init__(self, name): self.name = name", "    def find_spec(self, name, path, target=None):", "        print(self.name, name)", "        if self in sys.meta_path: sys.meta_path.remove(self)", "a, b = Finder('a'), Finder('b')", "sys.meta_path[:0] = [a, b]", "import plain; print(plain.value, len(sys.meta_path))", "import pkg.inner; print(pkg.inner.value, len(sys.meta_path))"), /a plain/],
-  ["a finder that loads the module while it is asked", lines("import sys", "class Finder:", "    @staticmethod", "    def find_spec(name, path, target=None):", "        if name == 'plain' and not Finder.busy:", "            Finder.busy = True", "            import plain", "        return None", "    busy = False", "sys.meta_path.insert(0, Finder)", "import plain; print(plain.value, plain.__spec__.name)"), /plain/],
+  ["a finder that loads the module while it is asked", lines("import sys", "class Finder:", "    @staticmethod", "    def find_spec(name, path, target=None):", "        if name == 'plain' and not Finder.busy:", "            Finder.busy = True", "            import plain", "            Finder.spec = plain.__spec__", "        return None", "    busy = False", "sys.meta_path.insert(0, Finder)", "import plain; print(plain.value, plain.__spec__ is Finder.spec)"), /plain one True/],
   ["finders without find_spec", lines("import sys", warned("always"), "class Old:", "    def find_module(self, name, path=None): print('find_module', name)", "sys.meta_path.insert(0, Old())", "import plain; print(plain.value)", "class Entry:", "    def __init__(self, path): pass", "    def find_loader(self, name):", "        print('find_loader', name); return None, []", "sys.path.insert(0, '/entry/of/its/own')", "sys.path_importer_cache['/entry/of/its/own'] = Entry('')", tried("import pkg; print(pkg.value)")), /plain/],
   ["path entries that are no str", lines("import sys", "class Path(str): pass", "sys.path[:0] = [3, None, Path('/nowhere')]", tried("import plain; print(plain.value)"), "sys.path.insert(0, b'/nowhere/at/all')", tried("import pkg; print(pkg.value)"), "sys.path.insert(0, __file__.rpartition('/')[0].encode())", tried("import other; print(other)")), /plain/],
   ["the current folder is gone", lines("import sys, os, tempfile", "gone = tempfile.mkdtemp(); os.chdir(gone); os.rmdir(gone)", "sys.path.insert(0, '')", tried("import plain; print(plain.value)"), "sys.path.append('.')", tried("import nope")), /plain/],
@@ -46,7 +46,7 @@ const cases: readonly Case[] = [
 
 /** Only for versions with the syntax. */
 const lazyCases: readonly Case[] = [
-  ["lazy imports", lines("import sys", "lazy import plain", "lazy import pkg.inner", "lazy from pkg import inner as other, value", "lazy import nope", "print([n for n in ('plain', 'pkg', 'pkg.inner') if n in sys.modules])", "print(plain.value)", "print([n for n in ('plain', 'pkg', 'pkg.inner') if n in sys.modules])", "print(pkg.inner.value, other.value, value)", tried("print(nope.value)"), "print(sys.modules['pkg'].__dict__.keys())"), /plain one/],
+  ["lazy imports", lines("import sys", "lazy import plain", "lazy import pkg.inner", "lazy from pkg import inner as other, value", "lazy import nope", "print([n for n in ('plain', 'pkg', 'pkg.inner') if n in sys.modules])", "print(plain.value)", "print([n for n in ('plain', 'pkg', 'pkg.inner') if n in sys.modules])", "print(pkg.inner.value, other.value, value)", tried("print(nope.value)"), "print(sys.modules['pkg'].__dict__.keys(), sorted(sys.lazy_modules))"), /plain one/],
   ["sub-modules that are lazy", lines("import sys", "lazy from pkg import inner", "lazy from pkg import nope, value", "print('pkg' in sys.modules, 'pkg.inner' in sys.modules)", "import pkg", "print(value, 'inner' in vars(pkg))", "print(inner.value)", tried("print(nope)")), /inner/],
   ["everything lazy", lines("import sys", "sys.set_lazy_imports('all')", "import plain, pkg.inner", "print('plain' in sys.modules)", "print(plain.value, pkg.inner.value)", tried("import plain.nope; print(plain.nope)"), "import early.child; print(early.child.value)"), /plain one/],
   ["lazily imported, told apart by a filter", lines("import sys", "sys.set_lazy_imports('all')", "sys.set_lazy_imports_filter(lambda importing, name, fromlist: print('asked', importing, name, fromlist) or name != 'pkg')", "import plain, pkg", "print('plain' in sys.modules, 'pkg' in sys.modules)", "print(plain.value, pkg.value)"), /asked __main__ plain/],
@@ -94,13 +94,13 @@ for (const { name, version, python } of served()) {
       expect({ ...outcome, stdout: known(outcome.stdout), stderr: known(outcome.stderr) }).toEqual({ ...stock, stdout: known(stock.stdout), stderr: known(stock.stderr) });
       expect(stock.stdout + stock.stderr).toMatch(prints);
       expect([stock.status, stock.signal]).toEqual([0, null]);
-      expect(served_(events)).toBe(true);
+      expect(servedFrom(events)).toBe(true);
       rmSync(world.path(`case${at}.py`));
     });
   });
 }
 
 /** Something came from the archive: the case did not pass because nothing was served. */
-function served_(events: Events): boolean {
+function servedFrom(events: Events): boolean {
   return events.summary !== undefined && events.refused.length === 0;
 }
