@@ -28,6 +28,10 @@ const cases: readonly (readonly [string, string])[] = [
   ["a module whose body fails releases the waiters", "def job():\n    try:\n        import fails\n    except ValueError as e:\n        return str(e)\ntold = together(job, job, job)\n# a thread that waited gets the module that is being taken away, in stock too (it found it in sys.modules): None here\nprint('as it should' in told, set(told) <= {None, 'as it should'}, 'fails' in sys.modules)"],
   ["a reload while another thread loads", "import importlib\ndef load():\n    import slow\n    return slow.done\ndef reload():\n    while 'slow' not in sys.modules: pass\n    return importlib.reload(sys.modules['slow']).done\nprint(together(load, reload))"],
   ["no lock is left behind", "import importlib._bootstrap as b, slow, gc\ngc.collect()\nprint([n for n in b._module_locks if n == 'slow'], slow.__spec__._initializing)"],
+  ["import_module of what another thread reloads (3.9 and 3.10 wait)", "import builtins, importlib, again\nbuiltins.begun = begun = threading.Event(); order = []\ndef reload():\n    importlib.reload(again); order.append('reloaded')\ndef load():\n    begun.wait(); importlib.import_module('again'); order.append('imported')\ntogether(reload, load); print(order)"],
+  ["a sub-module of what another thread loads (3.14 waits for it)", "import builtins\nbuiltins.begun = begun = threading.Event()\ndef one():\n    import begins\ndef two():\n    begun.wait()\n    import begins.child\n    return begins.child.ready\nprint(together(one, two))"],
+  ["a package whose sub-module another thread wants (3.15 holds both)", "import builtins\nbuiltins.begun = begun = threading.Event()\ndef one():\n    import holds.child\ndef two():\n    begun.wait()\n    import holds\n    return hasattr(sys.modules.get('holds.child'), 'done')\nprint(together(one, two))"],
+  ["a module that one thread loads twice at a time", "import builtins\nbuiltins.begun = begun = threading.Event()\ndef one():\n    import nests.child\ndef two():\n    begun.wait()\n    import nests.child\n    return hasattr(nests, 'done')\nprint(together(one, two))"],
   ["switched off in the middle of an import, with a thread waiting", "def one():\n    import switches\n    return switches.done\ndef two():\n    import time; time.sleep(.1)\n    import switches\n    return switches.done\nprint(together(one, two))"],
 ];
 
@@ -44,7 +48,15 @@ for (const { name: title, python } of served()) {
       world.write("lib/starter.py", "import threading\ntold = []\ndef work():\n    import slow, ring.a\n    told.append((slow.done, ring.a.x))\nt = threading.Thread(target=work)\nt.start(); t.join()\n");
       world.write("lib/fails.py", "import time\ntime.sleep(.2)\nraise ValueError('as it should')\n");
       world.write("lib/switches.py", "import time\ntry:\n    import _pycds\n    _pycds.disable()\nexcept ImportError:\n    pass\ntime.sleep(.4)\ndone = True\n");
-      world.write("all.py", "import threading, slow, ring, left, starter, importlib\ntry:\n    import fails\nexcept ValueError: pass\nimport switches\n");
+      const begun = "import builtins, time\nbegun = getattr(builtins, 'begun', None)\nif begun:\n    begun.set(); time.sleep(.5)\n";
+      world.write("lib/again.py", begun);
+      world.write("lib/begins/__init__.py", `${begun}ready = True\n`);
+      world.write("lib/begins/child.py", "import sys\nready = hasattr(sys.modules['begins'], 'ready')\n");
+      world.write("lib/holds/__init__.py", begun);
+      world.write("lib/holds/child.py", "import time\ntime.sleep(.5)\ndone = True\n");
+      world.write("lib/nests/__init__.py", "import nests.child, time\ntime.sleep(.4)\ndone = True\n");
+      world.write("lib/nests/child.py", begun);
+      world.write("all.py", "import again, begins.child, holds.child, nests.child\nimport threading, slow, ring, left, starter, importlib\ntry:\n    import fails\nexcept ValueError: pass\nimport switches\n");
       world.archive(["all.py"]);
       for (const [at, [, program]] of cases.entries()) world.write(`case${at}.py`, `${prelude}\n${program}\n`);
     });
