@@ -91,6 +91,11 @@ function resultsFile(run: BenchRun, argv: readonly string[]): string {
 try {
   await main(process.argv.slice(2));
 } catch (error) {
+  if (error instanceof TypeError && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS")) {
+    process.stderr.write(`pycds: error: cannot read the command line — ${error.message.split(".")[0] ?? ""} — use: npm run bench -- --rounds N --python EXE --vs stock,code-data-share --cases json,pass
+`);
+    process.exit(2);
+  }
   if (!(error instanceof PycdsError)) throw error;
   process.stderr.write(`\npycds: error: ${error.line}\n`);
   process.exitCode = error.exit;

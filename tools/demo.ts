@@ -60,6 +60,11 @@ function checkBuilt(): void {
 try {
   await main(process.argv.slice(2));
 } catch (error) {
+  if (error instanceof TypeError && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS")) {
+    process.stderr.write(`pycds: error: cannot read the command line — ${error.message.split(".")[0] ?? ""} — use: npm run demo -- --python EXE --rounds N --dir DIR
+`);
+    process.exit(2);
+  }
   if (!(error instanceof PycdsError)) throw error;
   process.stderr.write(`pycds: error: ${error.line}\n`);
   process.exitCode = error.exit;
