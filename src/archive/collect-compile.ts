@@ -4,7 +4,9 @@
  * a scratch folder; nothing is written beside the sources.
  */
 import { spawn } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { mkdirSync } from "node:fs";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { PycdsError } from "../base/errors.ts";
@@ -77,8 +79,15 @@ export function interpreterCompiler(options: CompilerOptions): Compiler {
   return async (paths, optimize, progress) => {
     const results = new Map<string, CompileResult>();
     if (paths.length === 0) return results;
-    const scratch = await mkdtemp(join(options.temporary, "pycds-compile-"));
+    const scratch = join(options.temporary, `pycds-compile-${randomBytes(6).toString("hex")}`);
+    // told of before it exists: a signal between the two leaves nothing behind
     options.onScratch?.(scratch, true);
+    try {
+      mkdirSync(scratch, { mode: 0o700 });
+    } catch (cause) {
+      options.onScratch?.(scratch, false);
+      throw cause;
+    }
     try {
       let rest = paths;
       while (rest.length > 0) {

@@ -49,7 +49,8 @@ const unfinished = new Set<string>();
 const endings: readonly NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGHUP"];
 
 function removeUnfinished(signal: NodeJS.Signals): void {
-  for (const path of unfinished) rmSync(path, { recursive: true, force: true });
+  // a child that still writes into a folder can make its removal fail once
+  for (const path of unfinished) rmSync(path, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
   for (const ending of endings) process.off(ending, removeUnfinished);
   process.kill(process.pid, signal);
 }

@@ -278,6 +278,6 @@ describe("faults that nobody foresaw", () => {
     const { status, lines } = complain(["build", "--trace", "n.trace", "-o", "n.pycds"], { TMPDIR: at("text") });
     expect(status).toBe(2);
     expect(lines).toHaveLength(1);
-    expect(lines[0]).toMatch(/^pycds: error: cannot mkdtemp \(.*\) — ENOTDIR.* — check that path/);
+    expect(lines[0]).toMatch(/^pycds: error: cannot mkdir \(.*\) — ENOTDIR.* — check that path/);
   });
 });
