@@ -10,7 +10,7 @@ import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { external, externalTypes } from "../src/abi/externals.ts";
 import {
-  abiFlag, byteOrderMark, eagerSections, entryKind, features, fieldSize, formatVersion, layoutOf, magic, none, rebuiltKind,
+  abiFlag, byteOrderMark, eagerSections, entryKind, features, fieldSize, formatVersion, layoutOf, magic, none, pureKind, rebuiltKind,
   sectionDocs, sectionKind, segmentAlignment, selfCheckSubject, selfCheckWhat, stampKind, structs, suffixLoader, unitAlignment,
 } from "../src/image/schema.ts";
 import type { Field, SectionName, Struct } from "../src/image/schema.ts";
@@ -87,6 +87,7 @@ const groups: readonly Group[] = [
   },
   { title: "Entry.kind: what FileFinder makes of a name in a folder", constants: constantsOf("PYCDS_ENTRY_", entryKind, commentsOf(schemaFile, "entryKind")) },
   { title: "Entry.stamp_kind: how a served module's file is checked", constants: constantsOf("PYCDS_STAMP_", stampKind, commentsOf(schemaFile, "stampKind")) },
+  { title: "Pure.kind: which function, and of what", constants: constantsOf("PYCDS_PURE_", pureKind, commentsOf(schemaFile, "pureKind")) },
   { title: "Suffix.loader", constants: constantsOf("PYCDS_SUFFIX_", suffixLoader, new Map()) },
   { title: "SelfCheck.subject", constants: constantsOf("PYCDS_CHECK_", selfCheckSubject, new Map([["code", "a live code object"], ["type", "a type of the interpreter, by name"]])) },
   {

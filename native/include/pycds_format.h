@@ -11,7 +11,7 @@
 #define PYCDS_MAGIC { 0x50, 0x59, 0x43, 0x44, 0x53, 0x0d, 0x0a, 0x1a }
 #define PYCDS_MAGIC_SIZE 8
 #define PYCDS_BYTE_ORDER UINT32_C(0x01020304)
-#define PYCDS_FORMAT_VERSION UINT32_C(1)
+#define PYCDS_FORMAT_VERSION UINT32_C(2)
 /* "No index" or "no string". */
 #define PYCDS_NONE UINT32_C(0xffffffff)
 /* Of the DATA section: valid for 4, 16 and 64 KiB pages. */
@@ -46,10 +46,13 @@ enum {
     PYCDS_SECTION_UNITS = 10, /* Unit structs */
     PYCDS_SECTION_NAMES = 11, /* u32 a name: byte offset of its str object in its block >> 4, or 0x80000000 | code point for a one-character Latin-1 name */
     PYCDS_SECTION_NAME_BLOCKS = 12, /* NameBlock structs, ascending by first name */
-    PYCDS_SECTION_RELOCATIONS = 13, /* the relocation streams of all units */
-    PYCDS_SECTION_META = 14, /* JSON for people and tools: modules, exclusions, what built it; not read by the runtime */
-    PYCDS_SECTION_DATA = 15, /* objects: module units in layout order (traced first), then name blocks; aligned to 64 KiB */
-    PYCDS_SECTION_MAX = 15, /* the largest section kind */
+    PYCDS_SECTION_PURES = 13, /* Pure structs: results of pure functions by their input, ascending by kind, flags and text */
+    PYCDS_SECTION_PURE_HASH = 14, /* u32 open-addressing table: pure index + 1, 0 is empty; slot = (XXH3(text) ^ (kind << 32 | flags) * 0x9E3779B97F4A7C15 mod 2^64) >> 7 & (size - 1) */
+    PYCDS_SECTION_PURE_DATA = 15, /* inputs of pure results, each compared whole at its use, and the results of patterns, each a PurePattern */
+    PYCDS_SECTION_RELOCATIONS = 16, /* the relocation streams of all units */
+    PYCDS_SECTION_META = 17, /* JSON for people and tools: modules, exclusions, what built it; not read by the runtime */
+    PYCDS_SECTION_DATA = 18, /* objects: module units in layout order (traced first), then units of source strings, then name blocks; aligned to 64 KiB */
+    PYCDS_SECTION_MAX = 18, /* the largest section kind */
 };
 
 /* FileHeader.abi_flags */
@@ -74,6 +77,15 @@ enum {
     PYCDS_STAMP_SOURCE = 1, /* source: st_mtime in s mod 2^32 and st_size mod 2^32 equal, as importlib compares them with the .pyc */
     PYCDS_STAMP_PYC = 2, /* the .pyc named by stamp_file: st_mtime in ns and st_size equal; the source (if any) is a regular file */
     PYCDS_STAMP_DIGEST = 3, /* the source's size and XXH3 digest of its contents equal */
+};
+
+/* Pure.kind: which function, and of what */
+enum {
+    PYCDS_PURE_STR_PATTERN = 0, /* _sre.compile's arguments for a str pattern; flags: those given to re's compiler */
+    PYCDS_PURE_BYTES_PATTERN = 1, /* _sre.compile's arguments for a bytes pattern */
+    PYCDS_PURE_EXEC = 2, /* code of a str, as exec() and compile(…, "exec") make it; flags: the future statements in force */
+    PYCDS_PURE_EVAL = 3, /* code of a str, as eval(), its blanks stripped, and compile(…, "eval") make it */
+    PYCDS_PURE_SINGLE = 4, /* code of a str, as compile(…, "single") makes it */
 };
 
 /* Suffix.loader */
@@ -127,7 +139,7 @@ enum {
 };
 
 /* Bit KIND is set for sections whose digest is checked when the archive is mapped. */
-#define PYCDS_SECTIONS_EAGER UINT32_C(0x1ffe)
+#define PYCDS_SECTIONS_EAGER UINT32_C(0x7ffe)
 
 /* X(number, symbol) for every external type. */
 #define PYCDS_EXT_TYPES(X) \
@@ -146,7 +158,7 @@ enum {
 typedef struct PycdsFileHeader {
     uint8_t magic[8]; /* "PYCDS\r\n\x1a" */
     uint32_t byte_order; /* 0x01020304 as the target reads it */
-    uint32_t format_version; /* 1 */
+    uint32_t format_version; /* 2 */
     uint64_t header_digest; /* XXH3 of the header and section table with this field 0 */
     uint64_t file_size; /* bytes in the file */
     uint64_t required_features; /* features; an unknown bit means refuse */
@@ -296,11 +308,11 @@ _Static_assert(offsetof(PycdsEntry, stamp_mtime) == 32, "PycdsEntry.stamp_mtime"
 _Static_assert(offsetof(PycdsEntry, stamp_size) == 40, "PycdsEntry.stamp_size");
 _Static_assert(offsetof(PycdsEntry, stamp_digest) == 48, "PycdsEntry.stamp_digest");
 
-/* One module's objects: pointer-closed, digested, relocated once at first use. */
+/* The objects of one module, or of one source string: pointer-closed, digested, relocated once at first use (a source string's in a copy, at each use). */
 typedef struct PycdsUnit {
     uint64_t data_offset; /* in DATA, 16-byte aligned */
     uint32_t data_size; /* bytes */
-    uint32_t root; /* offset of the module's code object in the unit */
+    uint32_t root; /* offset of the root code object in the unit */
     uint64_t reloc_offset; /* in the relocations section, 8-byte aligned */
     uint32_t reloc_size; /* bytes */
     uint32_t flags; /* 0 */
@@ -331,6 +343,53 @@ _Static_assert(offsetof(PycdsNameBlock, first_name) == 12, "PycdsNameBlock.first
 _Static_assert(offsetof(PycdsNameBlock, name_count) == 16, "PycdsNameBlock.name_count");
 _Static_assert(offsetof(PycdsNameBlock, reserved) == 20, "PycdsNameBlock.reserved");
 _Static_assert(offsetof(PycdsNameBlock, digest) == 24, "PycdsNameBlock.digest");
+
+/* The archived result of a pure function: found by kind, flags and text. */
+typedef struct PycdsPure {
+    uint64_t hash; /* of kind, flags and text, before it is cut to the table's size (see the pureHash section) */
+    uint64_t digest; /* pattern: XXH3 of the result; else 0 */
+    uint32_t kind; /* pureKind */
+    uint32_t flags; /* see pureKind */
+    uint32_t text; /* the input: offset in the pureData section */
+    uint32_t text_size; /* bytes of it: UTF-8, or those of a bytes pattern */
+    uint32_t result; /* pattern: offset in the pureData section of its PurePattern, 4-byte aligned; source: unit index, of a unit that is copied at each use */
+    uint32_t result_size; /* pattern: bytes of it; source: 0 */
+    uint32_t uses; /* source: how many copies one process may have; pattern: 0 */
+    uint32_t reserved; /* 0 */
+} PycdsPure;
+_Static_assert(sizeof(PycdsPure) == 48, "PycdsPure");
+_Static_assert(offsetof(PycdsPure, hash) == 0, "PycdsPure.hash");
+_Static_assert(offsetof(PycdsPure, digest) == 8, "PycdsPure.digest");
+_Static_assert(offsetof(PycdsPure, kind) == 16, "PycdsPure.kind");
+_Static_assert(offsetof(PycdsPure, flags) == 20, "PycdsPure.flags");
+_Static_assert(offsetof(PycdsPure, text) == 24, "PycdsPure.text");
+_Static_assert(offsetof(PycdsPure, text_size) == 28, "PycdsPure.text_size");
+_Static_assert(offsetof(PycdsPure, result) == 32, "PycdsPure.result");
+_Static_assert(offsetof(PycdsPure, result_size) == 36, "PycdsPure.result_size");
+_Static_assert(offsetof(PycdsPure, uses) == 40, "PycdsPure.uses");
+_Static_assert(offsetof(PycdsPure, reserved) == 44, "PycdsPure.reserved");
+
+/* What _sre.compile is called with besides the pattern. Followed by code_count u32 of code, then name_count groups: a PureGroup, its name in UTF-8, and zeros to the next multiple of 4 bytes. */
+typedef struct PycdsPurePattern {
+    uint32_t flags; /* the pattern's, those written in it included */
+    uint32_t groups; /* number of groups */
+    uint32_t code_count; /* words of code */
+    uint32_t name_count; /* groups with a name */
+} PycdsPurePattern;
+_Static_assert(sizeof(PycdsPurePattern) == 16, "PycdsPurePattern");
+_Static_assert(offsetof(PycdsPurePattern, flags) == 0, "PycdsPurePattern.flags");
+_Static_assert(offsetof(PycdsPurePattern, groups) == 4, "PycdsPurePattern.groups");
+_Static_assert(offsetof(PycdsPurePattern, code_count) == 8, "PycdsPurePattern.code_count");
+_Static_assert(offsetof(PycdsPurePattern, name_count) == 12, "PycdsPurePattern.name_count");
+
+/* A group with a name, in groupindex's order. */
+typedef struct PycdsPureGroup {
+    uint32_t group; /* 1 … groups */
+    uint32_t length; /* bytes of its name */
+} PycdsPureGroup;
+_Static_assert(sizeof(PycdsPureGroup) == 8, "PycdsPureGroup");
+_Static_assert(offsetof(PycdsPureGroup, group) == 0, "PycdsPureGroup.group");
+_Static_assert(offsetof(PycdsPureGroup, length) == 4, "PycdsPureGroup.length");
 
 /* Head of a unit's relocation stream. Then, in this order: group_count RelocationGroup structs; name_count u32 name indices; rebuilt_count Rebuilt structs; and u16 slot streams: internal, one for each group, names, filename, code versions, rebuilt slots (all records' slots in one stream, each record's first slot counted from 0 again). A slot stream is a run of u16 deltas in 4-byte words from the previous slot (from the unit's start for the first); 0xffff is followed by the delta as two u16, low half first. */
 typedef struct PycdsRelocations {

@@ -100,13 +100,15 @@ static int map_data(Archive *a, int fd, uint64_t offset, char why[PYCDS_WHY]) {
     return 0;
 }
 
-/* One zeroed block for all run-time state: canonical names first, since they need the widest alignment. */
+/* One zeroed block for all run-time state: those that need the widest alignment first. */
 static int allocate_state(Archive *a, char why[PYCDS_WHY]) {
     size_t names = (size_t)a->name_count * sizeof *a->canonical; /* counts come from a file that is mapped: no overflow */
-    uint8_t *block = calloc(1, names + a->unit_count + a->name_block_count + 1);
+    size_t uses = (size_t)a->pure_count * sizeof *a->pure_uses;
+    uint8_t *block = calloc(1, names + uses + a->unit_count + a->name_block_count + 1);
     if (block == NULL) return refuse(why, "no memory");
     a->canonical = (PyObject **)(void *)block;
-    a->unit_state = block + names;
+    a->pure_uses = (uint32_t *)(void *)(block + names);
+    a->unit_state = block + names + uses;
     a->block_state = a->unit_state + a->unit_count;
     return 0;
 }

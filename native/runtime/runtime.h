@@ -63,6 +63,12 @@ typedef struct Archive {
     uint32_t name_count;
     const PycdsNameBlock *name_blocks;
     uint32_t name_block_count;
+    const PycdsPure *pures;
+    uint32_t pure_count;
+    const uint32_t *pure_hash;
+    uint32_t pure_hash_size;     /* power of two */
+    const uint8_t *pure_data;
+    uint64_t pure_data_size;
     const uint8_t *relocations;
     uint64_t relocations_size;
     uint8_t *data;          /* DATA: writable private mapping */
@@ -71,6 +77,7 @@ typedef struct Archive {
     /* run-time state, one slot an item, zeroed */
     uint8_t *unit_state;    /* UNIT_* */
     uint8_t *block_state;   /* UNIT_*, one a name block */
+    uint32_t *pure_uses;    /* copies made, one a pure result */
     PyObject **canonical;   /* interned name objects, borrowed for ever */
     uint64_t populated;     /* bytes of DATA's hot part already prefaulted */
 } Archive;

@@ -69,7 +69,7 @@ static int check_sections(const Archive *a, char why[PYCDS_WHY]) {
         if (seen & UINT32_C(1) << s->kind) return refuse(why, "section %" PRIu32 " is there twice", s->kind);
         seen |= UINT32_C(1) << s->kind;
     }
-    const uint32_t needed = PYCDS_SECTIONS_EAGER | UINT32_C(1) << PYCDS_SECTION_RELOCATIONS | UINT32_C(1) << PYCDS_SECTION_DATA;
+    const uint32_t needed = PYCDS_SECTIONS_EAGER | UINT32_C(1) << PYCDS_SECTION_PURE_DATA | UINT32_C(1) << PYCDS_SECTION_RELOCATIONS | UINT32_C(1) << PYCDS_SECTION_DATA;
     if ((seen & needed) != needed) return refuse(why, "sections are missing (0x%" PRIx32 ")", needed & ~seen);
     const uint64_t data = tables_data(a)->offset;
     _Static_assert(PYCDS_SECTION_DATA == PYCDS_SECTION_MAX, "kinds below it are all but DATA");
@@ -89,13 +89,17 @@ int tables_locate(Archive *a, char why[PYCDS_WHY]) {
         ARRAY(folders, a->folder_count, PYCDS_SECTION_FOLDERS) || ARRAY(folder_hash, a->folder_hash_size, PYCDS_SECTION_FOLDER_HASH) ||
         ARRAY(entries, a->entry_count, PYCDS_SECTION_ENTRIES) || ARRAY(entry_hash, a->entry_hash_size, PYCDS_SECTION_ENTRY_HASH) ||
         ARRAY(units, a->unit_count, PYCDS_SECTION_UNITS) || ARRAY(names, a->name_count, PYCDS_SECTION_NAMES) ||
-        ARRAY(name_blocks, a->name_block_count, PYCDS_SECTION_NAME_BLOCKS) || ARRAY(strings, count, PYCDS_SECTION_STRINGS))
+        ARRAY(name_blocks, a->name_block_count, PYCDS_SECTION_NAME_BLOCKS) || ARRAY(pures, a->pure_count, PYCDS_SECTION_PURES) ||
+        ARRAY(pure_hash, a->pure_hash_size, PYCDS_SECTION_PURE_HASH) || ARRAY(strings, count, PYCDS_SECTION_STRINGS))
         return -1;
 #undef ARRAY
     a->strings_size = count;
     const PycdsSection *relocations = find_section(a, PYCDS_SECTION_RELOCATIONS);
     a->relocations = a->map + relocations->offset;
     a->relocations_size = relocations->size;
+    const PycdsSection *pure_data = find_section(a, PYCDS_SECTION_PURE_DATA);
+    a->pure_data = a->map + pure_data->offset;
+    a->pure_data_size = pure_data->size;
     a->data_size = tables_data(a)->size;
     return 0;
 }
@@ -218,6 +222,18 @@ static int check_units(const Archive *a, char why[PYCDS_WHY]) {
     return 0;
 }
 
+static int check_pures(const Archive *a, char why[PYCDS_WHY]) {
+    for (uint32_t i = 0; i < a->pure_count; i++) {
+        const PycdsPure *p = &a->pures[i];
+        const int pattern = p->kind <= PYCDS_PURE_BYTES_PATTERN;
+        if (p->kind > PYCDS_PURE_SINGLE || !range_ok(p->text, p->text_size, a->pure_data_size) ||
+            (pattern ? p->result % 4 != 0 || p->result_size < sizeof(PycdsPurePattern) || !range_ok(p->result, p->result_size, a->pure_data_size)
+                     : !index_ok(p->result, a->unit_count)))
+            return refuse(why, "pure result %" PRIu32 " is damaged", i);
+    }
+    return check_hash(a->pure_hash, a->pure_hash_size, a->pure_count, "pure result", why);
+}
+
 int tables_name_ok(const Archive *a, uint32_t index, const PycdsNameBlock *block) {
     /* What we touch of a str: the smallest header there is, PyASCIIObject of 3.12+ (40 bytes; 16 more in free-threaded builds). */
     const uint64_t str_size = (uint64_t)a->abi->type_offset + 32;
@@ -228,6 +244,6 @@ int tables_name_ok(const Archive *a, uint32_t index, const PycdsNameBlock *block
 int tables_check(const Archive *a, char why[PYCDS_WHY]) {
     if (a->strings_size == 0 || a->strings[a->strings_size - 1] != '\0') return refuse(why, "its strings are cut");
     if ((uint64_t)a->header->data_hot_size * PYCDS_HOT_UNIT > a->data_size) return refuse(why, "its hot part is larger than DATA");
-    if (check_abi(a, why) != 0 || check_folders(a, why) != 0 || check_units(a, why) != 0) return -1;
+    if (check_abi(a, why) != 0 || check_folders(a, why) != 0 || check_units(a, why) != 0 || check_pures(a, why) != 0) return -1;
     return check_hash(a->entry_hash, a->entry_hash_size, a->entry_count, "entry", why);
 }

@@ -18,7 +18,7 @@ export interface DataPlan {
   readonly hotEnd: number;
 }
 
-/** Units in order, then name blocks; every byte of a unit is its buffered one still. */
+/** Units in order, those of modules before those of source strings, then name blocks; every byte of a unit is its buffered one still. */
 export function planData(units: readonly LaidOutUnit[], traced: number, blocks: readonly { readonly bytes: Uint8Array }[]): DataPlan {
   let end = 0;
   let hotEnd = 0;

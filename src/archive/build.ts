@@ -31,6 +31,7 @@ import { indexFolders } from "./path-index.ts";
 import type { IndexedEntry } from "./path-index.ts";
 import { placeModules } from "./place.ts";
 import type { PlacedModule } from "./place.ts";
+import { compilePures, pureTables } from "./pures.ts";
 import type { BuildInput } from "./types.ts";
 
 export interface BuildProgress {
@@ -49,6 +50,9 @@ export interface BuildReport {
   readonly folders: number;
   readonly entries: number;
   readonly names: number;
+  /** Archived results of pure functions. */
+  readonly patterns: number;
+  readonly sources: number;
   /** Bytes of the archive, of its objects and of its relocations. */
   readonly size: number;
   readonly dataSize: number;
@@ -94,22 +98,24 @@ export function buildArchive(input: BuildInput, onProgress: (progress: BuildProg
     modules.push({ ...each, unit: compiled.unit });
   });
   const traced = modules.filter((module) => module.traced).length;
+  const pures = compilePures(input.pures, input.abi, names);
   onProgress({ pass: "compile", done: total, total });
 
   onProgress({ pass: "names", done: 0, total: names.entries.length });
   const laidOutNames = layOutNames(names.entries, input.abi);
 
   onProgress({ pass: "addresses", done: 0, total: modules.length });
-  const units = modules.map(({ unit }) => unit);
+  const units = [...modules, ...pures.sources].map(({ unit }) => unit);
   const plan = planData(units, traced, laidOutNames.blocks);
   const relocations = relocationSection(units);
   const strings = new StringTable();
   const selfChecks = selfCheckTable(input, strings);
+  const pure = pureTables(pures, modules.length);
   const tables = indexTables(input, index, contents, strings);
   const meta = encodeMeta(describeArchive(input, modules, excluded, tables.entryIndex, relocations.ranges));
   const text = strings.done();
   const base = chooseBase(
-    sha256(plan.data, relocations.bytes, text, encodeTable("Folder", tables.folders), encodeTable("Entry", tables.entries), meta, input.abi.digest),
+    sha256(plan.data, relocations.bytes, text, encodeTable("Folder", tables.folders), encodeTable("Entry", tables.entries), pure.pureData, meta, input.abi.digest),
     plan.data.byteLength,
   );
   units.forEach((unit, number) => requestAddresses(plan.data, plan.units[number] ?? 0, unit, base));
@@ -129,6 +135,7 @@ export function buildArchive(input: BuildInput, onProgress: (progress: BuildProg
     units: unitTable(units, plan, relocations),
     names: nameWords(laidOutNames),
     nameBlocks: nameBlockTable(laidOutNames, plan),
+    ...pure,
     relocations: relocations.bytes,
     meta,
     data: plan.data,
@@ -144,6 +151,8 @@ export function buildArchive(input: BuildInput, onProgress: (progress: BuildProg
       folders: tables.folders.length,
       entries: tables.entries.length,
       names: names.entries.length,
+      patterns: pures.patterns.length,
+      sources: pures.sources.length,
       size: bytes.byteLength,
       dataSize: plan.data.byteLength,
       relocationsSize: relocations.bytes.byteLength,

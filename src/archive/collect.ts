@@ -6,6 +6,7 @@
  *   collect-folders.ts    listings and their mtimes
  *   collect-pyc.ts        the .pyc that stock would load
  *   collect-compile.ts    … or would make
+ *   collect-pure.ts       results of pure functions
  *   collect-modules.ts    code and stamp of each module
  *   collect-stamps.ts     the same for another machine, from recorded stamps
  */
@@ -16,6 +17,7 @@ import type { Compiler } from "./collect-compile.ts";
 import { enumerateModules } from "./collect-enumerate.ts";
 import { listFolders, systemClock } from "./collect-folders.ts";
 import type { Clock } from "./collect-folders.ts";
+import type { PureCompiler } from "./collect-pure.ts";
 import { collectModules } from "./collect-modules.ts";
 import type { Wanted } from "./collect-modules.ts";
 import type { TreeView } from "./collect-view.ts";
@@ -39,6 +41,8 @@ export interface CollectOptions {
   readonly view: TreeView;
   /** Undefined: modules without a valid .pyc are left out. */
   readonly compiler: Compiler | undefined;
+  /** Undefined: no results of pure functions are archived. */
+  readonly pureCompiler?: PureCompiler | undefined;
   /** Why a source can't be compiled, where that is known beforehand. */
   readonly knownFailures?: ReadonlyMap<string, string>;
   readonly clock?: Clock;
@@ -95,12 +99,16 @@ export async function collect(options: CollectOptions): Promise<Collected> {
     foldersOf: (file) => spellings.get(joinPath(folderOf(file), "")) ?? [],
     noFolder: (file) => (restless.includes(folderOf(file)) ? "its folder keeps changing" : view.stat(file) === undefined ? goneReason : "its folder cannot be listed"),
   });
+  const { sources = [], patterns = [] } = options.trace ?? {};
+  options.progress?.("compiling strings and patterns", 0, sources.length + patterns.length);
+  const pures = (await options.pureCompiler?.({ sources, patterns }, options.optimize)) ?? [];
   return {
     input: {
       target, abi, folders: folders.toSorted((a, b) => compareText(a.path, b.path)),
       roots: rootsOf(interpreter),
       modules: collected.modules, traced: collected.traced,
       excluded: [...excluded, ...collected.excluded],
+      pures,
       sealed: options.sealed, digest: options.digest,
     },
     compiled: collected.compiled,

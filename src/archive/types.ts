@@ -1,5 +1,6 @@
 /** The input of a build: everything that decides the archive's bytes, and nothing else. */
 import type { Abi } from "../abi/types.ts";
+import type { PatternResult } from "../image/pure.ts";
 
 /** An interpreter as an archive is built for it; equal values mean interchangeable archives. */
 export interface TargetInfo {
@@ -58,6 +59,32 @@ export interface ExcludedModule {
   readonly reason: string;
 }
 
+/** _sre.compile's arguments for a pattern that imports compile. */
+export interface PatternInput {
+  readonly kind: "pattern";
+  /** Of a bytes pattern each byte as one character. */
+  readonly pattern: string;
+  readonly bytes: boolean;
+  /** Those that re's compiler is given. */
+  readonly flags: number;
+  readonly result: PatternResult;
+}
+
+/** The code of a string that imports compile. */
+export interface SourceInput {
+  readonly kind: "source";
+  readonly source: string;
+  readonly mode: "exec" | "eval" | "single";
+  /** Future statements in force. */
+  readonly flags: number;
+  /** How many code objects of it one process made. */
+  readonly uses: number;
+  /** Its code, as marshal.dumps writes it. */
+  readonly code: Uint8Array;
+}
+
+export type PureInput = PatternInput | SourceInput;
+
 export interface BuildInput {
   readonly target: TargetInfo;
   readonly abi: Abi;
@@ -69,6 +96,8 @@ export interface BuildInput {
   /** How many of `modules`, from the front, were traced (the hot region). */
   readonly traced: number;
   readonly excluded: readonly ExcludedModule[];
+  /** Results of pure functions, in order of first use. */
+  readonly pures: readonly PureInput[];
   readonly sealed: boolean;
   readonly digest: boolean;
 }

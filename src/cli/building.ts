@@ -5,6 +5,8 @@ import { collect } from "../archive/collect.ts";
 import type { Collected, CollectOptions } from "../archive/collect.ts";
 import { interpreterCompiler } from "../archive/collect-compile.ts";
 import type { Compiler } from "../archive/collect-compile.ts";
+import { interpreterPureCompiler } from "../archive/collect-pure.ts";
+import type { PureCompiler } from "../archive/collect-pure.ts";
 import { PycdsError } from "../base/errors.ts";
 import { mergeTraces, readTrace } from "../trace/read.ts";
 import type { Trace, TraceHeader } from "../trace/types.ts";
@@ -52,6 +54,11 @@ export async function buildFile(context: Context, options: CommonOptions, reques
   } finally {
     progress.done();
   }
+}
+
+/** What computes results of pure functions: the interpreter itself. */
+export function scratchPureCompiler(context: Context, exe: string): PureCompiler {
+  return interpreterPureCompiler({ exe, env: context.env });
 }
 
 /** A compiler whose scratch folder also goes when a signal ends us. */

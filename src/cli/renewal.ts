@@ -9,6 +9,7 @@ import { PycdsError } from "../base/errors.ts";
 import type { ImageModule } from "../image/meta.ts";
 import type { ImageReader } from "../image/reader.ts";
 import { openImage } from "../image/reader.ts";
+import { pureKind } from "../image/schema.ts";
 import { mergeTraces } from "../trace/read.ts";
 import type { Trace, TraceModule } from "../trace/types.ts";
 import { abiOf } from "./target.ts";
@@ -67,9 +68,27 @@ export function renewal(request: RenewalRequest): Renewal | undefined {
   });
   if (!helps) return undefined;
   const [traced, further] = [true, false].map((wanted) => meta.modules.filter((module) => module.traced === wanted).map(asTraced));
-  const before: Trace = { headers: [], modules: traced ?? [], missing: [], sysPath: image.folders.map((folder) => image.string(folder.path)) };
+  const before: Trace = { headers: [], modules: traced ?? [], missing: [], sysPath: image.folders.map((folder) => image.string(folder.path)), ...pureInputs(image) };
   // the new trace first: its order is the latest; nothing is lost by a run that imports less
   return { trace: mergeTraces([request.trace, before]), further: further ?? [], ...meta.options };
+}
+
+/** What an archive has results of, as a trace has it; none of it is lost either. */
+function pureInputs(image: ImageReader): Pick<Trace, "sources" | "patterns"> {
+  const modes = { [pureKind.exec]: "exec", [pureKind.eval]: "eval", [pureKind.single]: "single" } as const;
+  const sources: Trace["sources"][number][] = [];
+  const patterns: Trace["patterns"][number][] = [];
+  for (const pure of image.pures) {
+    const { kind, flags, uses } = pure;
+    const text = Buffer.from(image.pureText(pure));
+    if (kind === pureKind.strPattern || kind === pureKind.bytesPattern) {
+      const bytes = kind === pureKind.bytesPattern;
+      patterns.push({ pattern: text.toString(bytes ? "latin1" : "utf8"), bytes, flags });
+    } else if (kind === pureKind.exec || kind === pureKind.eval || kind === pureKind.single) {
+      sources.push({ source: text.toString("utf8"), mode: modes[kind], flags, calls: uses });
+    }
+  }
+  return { sources, patterns };
 }
 
 function asTraced({ name, file }: ImageModule): TraceModule {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { machineView } from "../archive/collect-view.ts";
 import { findProgram, guessPython } from "../trace/resolve.ts";
 import type { TraceHeader } from "../trace/types.ts";
-import { buildFile, readTraces, scratchCompiler } from "./building.ts";
+import { buildFile, readTraces, scratchCompiler, scratchPureCompiler } from "./building.ts";
 import { archiveName, describeCached, isSettled, makeCacheFolder, rememberProgram, settle } from "./cache.ts";
 import type { CommonOptions, Context } from "./context.ts";
 import { renewal, unservedKey, unservedModules } from "./renewal.ts";
@@ -32,7 +32,7 @@ export async function renew(context: Context, options: CommonOptions, ran: Ran):
   const needed = renewal({ archive, interpreter, optimize, trace, unserved });
   if (needed !== undefined) {
     const compiler = scratchCompiler(context, interpreter.executable);
-    await buildFile(context, options, { ...needed, interpreter, optimize, output: archive, all: false, view: machineView, compiler });
+    await buildFile(context, options, { ...needed, interpreter, optimize, output: archive, all: false, view: machineView, compiler, pureCompiler: scratchPureCompiler(context, interpreter.executable) });
   }
   settle(context, archive, key);
 }

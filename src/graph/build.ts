@@ -12,7 +12,8 @@
  *   (co_code of 3.9 and 3.10 is shared as in the stream.)
  * Not merged: equal constants that are two objects in the stream (floats, big
  * ints, strings that are no names, tuples, bytes even of one byte, for which
- * r_object in Python/marshal.c makes a new object). `is` could tell.
+ * r_object in Python/marshal.c makes a new object; the compiler does not, so
+ * {@link GraphOptions.sharesBytes}). `is` could tell.
  */
 import type {
   BytesValue, CodeValue, ComplexValue, FloatValue, FrozensetValue, IntValue, PyValue, StrValue, TupleValue,
@@ -131,7 +132,7 @@ class Builder {
       case "str":
         return this.str(value);
       case "bytes":
-        return value.data.length === 0 ? singletons.emptyBytes : this.newNode(value);
+        return this.bytes(value);
       case "tuple":
         return value.items.length === 0 ? singletons.emptyTuple : this.newNode();
       case "float": case "complex":
@@ -141,6 +142,12 @@ class Builder {
       case "frozenset": case "list": case "set": case "dict": case "frozendict":
         throw new Error(`a ${value.kind} that discovery did not see`);
     }
+  }
+
+  private bytes(value: BytesValue): Edge {
+    const [first] = value.data;
+    if (first === undefined) return singletons.emptyBytes;
+    return value.data.length === 1 && this.options.sharesBytes === true ? { kind: "byte", value: first } : this.newNode(value);
   }
 
   /** A place in the node list; containers are filled in later. */

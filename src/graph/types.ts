@@ -104,6 +104,8 @@ export interface GraphOptions {
   readonly hasSliceConstants: boolean;
   /** The target is 3.9 or 3.10: code objects have co_code, co_varnames, co_freevars and co_cellvars. */
   readonly hasLegacyCode: boolean;
+  /** The code comes from the compiler, not from a .pyc: bytes of one byte are the interpreter's own. */
+  readonly sharesBytes?: boolean;
   /** Whether the code constructor interns a str constant, in co_consts or in a tuple or frozenset of it. */
   internsConstant(ascii: boolean, data: Uint8Array): boolean;
 }

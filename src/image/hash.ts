@@ -1,4 +1,4 @@
-/** The two open-addressing tables of the path index, as the runtime probes them (schema.ts, sectionDocs). */
+/** The open-addressing tables, as the runtime probes them (schema.ts, sectionDocs). */
 import { xxh3 } from "../base/digest.ts";
 
 const encoder = new TextEncoder();
@@ -13,6 +13,12 @@ export function folderHash(path: string): bigint {
 /** The hash of a name in a folder before it is cut to the table's size. */
 export function entryHash(tail: string, folder: number): bigint {
   return ((xxh3(encoder.encode(tail)) ^ ((BigInt(folder) * entryFactor) & mask64)) & mask64) >> 7n;
+}
+
+/** The hash of a pure function's input before it is cut to the table's size; Pure.hash. */
+export function pureHash(kind: number, flags: number, text: Uint8Array): bigint {
+  const mixed = (((BigInt(kind) << 32n) | BigInt(flags)) * entryFactor) & mask64;
+  return (xxh3(text) ^ mixed) >> 7n;
 }
 
 /** At most half full, and never without an empty slot: a probe for a missing key must end. */

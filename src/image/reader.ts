@@ -5,7 +5,7 @@ import type { RecordOf } from "./codec.ts";
 import { Faults, ImageError } from "./faults.ts";
 import { readFrame } from "./frame.ts";
 import type { Frame, SectionPlace } from "./frame.ts";
-import { entryHash, folderHash, probe } from "./hash.ts";
+import { entryHash, folderHash, probe, pureHash } from "./hash.ts";
 import { decodeMeta } from "./meta.ts";
 import type { ImageMeta } from "./meta.ts";
 import { none } from "./schema.ts";
@@ -29,9 +29,11 @@ export class ImageReader {
   readonly entries: readonly RecordOf<"Entry">[];
   readonly units: readonly RecordOf<"Unit">[];
   readonly nameBlocks: readonly RecordOf<"NameBlock">[];
+  readonly pures: readonly RecordOf<"Pure">[];
   readonly names: Uint32Array;
   readonly folderHash: Uint32Array;
   readonly entryHash: Uint32Array;
+  readonly pureHash: Uint32Array;
 
   /** Use {@link openImage}; a frame alone proves nothing about the tables. */
   constructor(file: string, bytes: Uint8Array, frame: Frame) {
@@ -47,9 +49,11 @@ export class ImageReader {
     this.entries = this.table("entries");
     this.units = this.table("units");
     this.nameBlocks = this.table("nameBlocks");
+    this.pures = this.table("pures");
     this.names = decodeWords(this.section("names"));
     this.folderHash = decodeWords(this.section("folderHash"));
     this.entryHash = decodeWords(this.section("entryHash"));
+    this.pureHash = decodeWords(this.section("pureHash"));
   }
 
   private table<T extends TableName>(name: T): TableRecord<T>[] {
@@ -96,6 +100,16 @@ export class ImageReader {
     return this.section("data").subarray(start, start + block.data_size);
   }
 
+  /** The input of a pure result (a view). */
+  pureText(pure: RecordOf<"Pure">): Uint8Array {
+    return this.section("pureData").subarray(pure.text, pure.text + pure.text_size);
+  }
+
+  /** The bytes of a pattern's result (a view). */
+  pureResult(pure: RecordOf<"Pure">): Uint8Array {
+    return this.section("pureData").subarray(pure.result, pure.result + pure.result_size);
+  }
+
   /** Throws when the section is damaged. */
   meta(): ImageMeta {
     return decodeMeta(this.section("meta"), this.file, this.sections.meta.offset);
@@ -111,6 +125,14 @@ export class ImageReader {
     return probe(this.folderHash, folderHash(path), (index) => {
       const folder = this.folders[index];
       return folder !== undefined && this.stringAt(folder.path) === path;
+    });
+  }
+
+  /** The pure result for an input, through the hash table as the runtime finds it. */
+  findPure(kind: number, flags: number, text: Uint8Array): number | undefined {
+    return probe(this.pureHash, pureHash(kind, flags, text), (index) => {
+      const pure = this.pures[index];
+      return pure !== undefined && pure.kind === kind && pure.flags === flags && Buffer.compare(this.pureText(pure), text) === 0;
     });
   }
 

@@ -27,12 +27,15 @@ const f = <const N extends string, const T extends FieldType>(name: N, type: T, 
 
 export const magic = Uint8Array.of(0x50, 0x59, 0x43, 0x44, 0x53, 0x0d, 0x0a, 0x1a); // "PYCDS\r\n\x1a": text-mode damage shows
 export const byteOrderMark = 0x01020304;
-export const formatVersion = 1;
+export const formatVersion = 2;
 export const none = 0xffffffff;
 /** Alignment of the DATA section, valid for 4, 16 and 64 KiB pages. */
 export const segmentAlignment = 0x10000;
 /** Alignment of a unit inside DATA, and of every object inside a unit. */
 export const unitAlignment = 16;
+
+/** Most copies of a source string's code in one process (Pure.uses): enough for every namedtuple of a large program. */
+export const mostUses = 4096;
 
 /** Bits of FileHeader.required_features; a bit the runtime does not know means refuse. */
 export const features = {
@@ -44,7 +47,7 @@ export const features = {
 
 export const sectionKind = {
   abi: 1, selfChecks: 2, strings: 3, roots: 4, suffixes: 5, folders: 6, folderHash: 7, entries: 8, entryHash: 9,
-  units: 10, names: 11, nameBlocks: 12, relocations: 13, meta: 14, data: 15,
+  units: 10, names: 11, nameBlocks: 12, pures: 13, pureHash: 14, pureData: 15, relocations: 16, meta: 17, data: 18,
 } as const;
 export type SectionName = keyof typeof sectionKind;
 
@@ -61,14 +64,18 @@ export const sectionDocs: Readonly<Record<SectionName, string>> = {
   units: "Unit structs",
   names: "u32 a name: byte offset of its str object in its block >> 4, or 0x80000000 | code point for a one-character Latin-1 name",
   nameBlocks: "NameBlock structs, ascending by first name",
+  pures: "Pure structs: results of pure functions by their input, ascending by kind, flags and text",
+  pureHash: "u32 open-addressing table: pure index + 1, 0 is empty; slot = (XXH3(text) ^ (kind << 32 | flags) * 0x9E3779B97F4A7C15 mod 2^64) >> 7 & (size - 1)",
+  pureData: "inputs of pure results, each compared whole at its use, and the results of patterns, each a PurePattern",
   relocations: "the relocation streams of all units",
   meta: "JSON for people and tools: modules, exclusions, what built it; not read by the runtime",
-  data: "objects: module units in layout order (traced first), then name blocks; aligned to 64 KiB",
+  data: "objects: module units in layout order (traced first), then units of source strings, then name blocks; aligned to 64 KiB",
 };
 
 /** Sections whose digest is checked when the archive is mapped (units and name blocks have their own). */
 export const eagerSections: readonly SectionName[] = [
   "abi", "selfChecks", "strings", "roots", "suffixes", "folders", "folderHash", "entries", "entryHash", "units", "names", "nameBlocks",
+  "pures", "pureHash",
 ];
 
 export const abiFlag = { freeThreaded: 1, debug: 2 } as const;
@@ -101,6 +108,20 @@ export const stampKind = {
   digest: 3,
 } as const;
 
+/** Pure.kind: which function, and of what. */
+export const pureKind = {
+  /** _sre.compile's arguments for a str pattern; flags: those given to re's compiler */
+  strPattern: 0,
+  /** _sre.compile's arguments for a bytes pattern */
+  bytesPattern: 1,
+  /** code of a str, as exec() and compile(…, "exec") make it; flags: the future statements in force */
+  exec: 2,
+  /** code of a str, as eval(), its blanks stripped, and compile(…, "eval") make it */
+  eval: 3,
+  /** code of a str, as compile(…, "single") makes it */
+  single: 4,
+} as const;
+
 export const suffixLoader = { extension: 0, source: 1, sourceless: 2 } as const;
 export const selfCheckSubject = { code: 0, type: 1 } as const;
 export const selfCheckWhat = { i32: 0, pointer: 1, basicsize: 2 } as const;
@@ -113,7 +134,7 @@ export const structs = {
     fields: [
       f("magic", { bytes: 8 }, '"PYCDS\\r\\n\\x1a"'),
       f("byte_order", "u32", "0x01020304 as the target reads it"),
-      f("format_version", "u32", "1"),
+      f("format_version", "u32", "2"),
       f("header_digest", "u64", "XXH3 of the header and section table with this field 0"),
       f("file_size", "u64", "bytes in the file"),
       f("required_features", "u64", "features; an unknown bit means refuse"),
@@ -214,11 +235,11 @@ export const structs = {
   },
   Unit: {
     name: "Unit",
-    doc: "One module's objects: pointer-closed, digested, relocated once at first use.",
+    doc: "The objects of one module, or of one source string: pointer-closed, digested, relocated once at first use (a source string's in a copy, at each use).",
     fields: [
       f("data_offset", "u64", "in DATA, 16-byte aligned"),
       f("data_size", "u32", "bytes"),
-      f("root", "u32", "offset of the module's code object in the unit"),
+      f("root", "u32", "offset of the root code object in the unit"),
       f("reloc_offset", "u64", "in the relocations section, 8-byte aligned"),
       f("reloc_size", "u32", "bytes"),
       f("flags", "u32", "0"),
@@ -236,6 +257,37 @@ export const structs = {
       f("reserved", "u32", "0"),
       f("digest", "u64", "XXH3 of the bytes"),
     ],
+  },
+  Pure: {
+    name: "Pure",
+    doc: "The archived result of a pure function: found by kind, flags and text.",
+    fields: [
+      f("hash", "u64", "of kind, flags and text, before it is cut to the table's size (see the pureHash section)"),
+      f("digest", "u64", "pattern: XXH3 of the result; else 0"),
+      f("kind", "u32", "pureKind"),
+      f("flags", "u32", "see pureKind"),
+      f("text", "u32", "the input: offset in the pureData section"),
+      f("text_size", "u32", "bytes of it: UTF-8, or those of a bytes pattern"),
+      f("result", "u32", "pattern: offset in the pureData section of its PurePattern, 4-byte aligned; source: unit index, of a unit that is copied at each use"),
+      f("result_size", "u32", "pattern: bytes of it; source: 0"),
+      f("uses", "u32", "source: how many copies one process may have; pattern: 0"),
+      f("reserved", "u32", "0"),
+    ],
+  },
+  PurePattern: {
+    name: "PurePattern",
+    doc: "What _sre.compile is called with besides the pattern. Followed by code_count u32 of code, then name_count groups: a PureGroup, its name in UTF-8, and zeros to the next multiple of 4 bytes.",
+    fields: [
+      f("flags", "u32", "the pattern's, those written in it included"),
+      f("groups", "u32", "number of groups"),
+      f("code_count", "u32", "words of code"),
+      f("name_count", "u32", "groups with a name"),
+    ],
+  },
+  PureGroup: {
+    name: "PureGroup",
+    doc: "A group with a name, in groupindex's order.",
+    fields: [f("group", "u32", "1 … groups"), f("length", "u32", "bytes of its name")],
   },
   Relocations: {
     name: "Relocations",

@@ -13,19 +13,20 @@ export const tableStruct = {
   entries: "Entry",
   units: "Unit",
   nameBlocks: "NameBlock",
+  pures: "Pure",
 } as const;
 export type TableName = keyof typeof tableStruct;
 export type TableRecord<T extends TableName> = RecordOf<(typeof tableStruct)[T]>;
 
 /** Sections that are arrays of u32. */
-export const wordSections = ["folderHash", "entryHash", "names"] as const;
+export const wordSections = ["folderHash", "entryHash", "pureHash", "names"] as const;
 export type WordSectionName = (typeof wordSections)[number];
 
 /** All sections, in the order in which they stand in the file. */
 export const sectionOrder = (Object.keys(sectionKind) as SectionName[]).toSorted((a, b) => sectionKind[a] - sectionKind[b]);
 
-/** Units and name blocks carry the digests of what is in these. */
-export const undigested: ReadonlySet<SectionName> = new Set(["relocations", "data"]);
+/** Units, name blocks and pure results carry the digests of what is in these; texts are compared with what is asked for. */
+export const undigested: ReadonlySet<SectionName> = new Set(["pureData", "relocations", "data"]);
 
 export function sectionName(kind: number): SectionName | undefined {
   return sectionOrder.find((name) => sectionKind[name] === kind);

@@ -2,9 +2,9 @@
 import type { RecordOf } from "./codec.ts";
 import { codecs } from "./codec.ts";
 import type { Faults } from "./faults.ts";
-import { entryHash, folderHash, probe } from "./hash.ts";
+import { entryHash, folderHash, probe, pureHash } from "./hash.ts";
 import type { ImageReader } from "./reader.ts";
-import { entryKind, none, selfCheckSubject, selfCheckWhat, stampKind, suffixLoader, unitAlignment } from "./schema.ts";
+import { entryKind, mostUses, none, pureKind, selfCheckSubject, selfCheckWhat, stampKind, suffixLoader, unitAlignment } from "./schema.ts";
 import { tableStruct, wordSections } from "./sections.ts";
 import type { TableName } from "./sections.ts";
 
@@ -166,7 +166,7 @@ class TableChecks {
     if (kind === stampKind.none ? entry.stamp_size !== 0n : kind === stampKind.source && entry.stamp_size > word) bad("stamp_size", `${entry.stamp_size} does not go with stamp kind ${kind}`);
   }
 
-  private hashTable(name: "folderHash" | "entryHash", count: number, hashOf: (index: number) => bigint | undefined): void {
+  private hashTable(name: "folderHash" | "entryHash" | "pureHash", count: number, hashOf: (index: number) => bigint | undefined): void {
     const table = this.image[name];
     const { offset } = this.image.sections[name];
     const bad = (why: string, slot = 0): void => this.faults.add("IMAGE_TABLE", "archive is damaged", `${name}: ${why}`, offset + slot * 4);
@@ -191,6 +191,32 @@ class TableChecks {
       const hash = hashOf(index);
       if (hash !== undefined && probe(table, hash, (found) => found === index) === undefined) bad(`item ${index} cannot be found`);
     }
+  }
+
+  pures(): void {
+    const { pures, units, entries } = this.image;
+    const { size } = this.image.sections.pureData;
+    const owned = new Set(entries.map(({ unit }) => unit));
+    pures.forEach((pure, index) => {
+      const bad = (field: keyof RecordOf<"Pure"> & string, why: string): void => this.row("pures", index, field)(why);
+      const isPattern = pure.kind <= pureKind.bytesPattern;
+      if (pure.kind > pureKind.single) bad("kind", `${pure.kind} does not exist`);
+      if (pure.reserved !== 0) bad("reserved", "it is not 0");
+      if (pure.text + pure.text_size > size) bad("text", `it ends at ${pure.text + pure.text_size}, pureData at ${size}`);
+      else if (pureHash(pure.kind, pure.flags, this.image.pureText(pure)) !== pure.hash) bad("hash", "it is not that of the input");
+      if (isPattern) {
+        if (pure.result % 4 !== 0 || pure.result + pure.result_size > size) bad("result", `${pure.result_size} bytes at ${pure.result} are misaligned or outside of pureData`);
+        if (pure.uses !== 0) bad("uses", "a pattern's are not counted");
+        return;
+      }
+      if (pure.result >= units.length) bad("result", `unit ${pure.result} does not exist`);
+      if (owned.has(pure.result)) bad("result", `unit ${pure.result} is another one's too`);
+      owned.add(pure.result);
+      if (pure.result_size !== 0) bad("result_size", "a source has none");
+      if (pure.digest !== 0n) bad("digest", "a source has none: its unit has");
+      if (pure.uses === 0 || pure.uses > mostUses) bad("uses", `${pure.uses} is not 1 … ${mostUses}`);
+    });
+    this.hashTable("pureHash", pures.length, (index) => pures[index]?.hash);
   }
 
   units(): void {
@@ -254,4 +280,5 @@ export function checkTables(image: ImageReader, faults: Faults): void {
   checks.folders();
   checks.entries();
   checks.units();
+  checks.pures();
 }

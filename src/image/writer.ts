@@ -30,6 +30,7 @@ export type ImageWords = { readonly [W in WordSectionName]: Uint32Array };
 export interface ImageParts extends ImageTables, ImageWords {
   readonly identity: ImageIdentity;
   readonly strings: Uint8Array;
+  readonly pureData: Uint8Array;
   readonly relocations: Uint8Array;
   /** UTF-8 JSON. */
   readonly meta: Uint8Array;
@@ -50,6 +51,9 @@ function sectionBytes(parts: ImageParts): Readonly<Record<SectionName, Uint8Arra
     units: encodeTable("Unit", parts.units),
     names: encodeWords(parts.names),
     nameBlocks: encodeTable("NameBlock", parts.nameBlocks),
+    pures: encodeTable("Pure", parts.pures),
+    pureHash: encodeWords(parts.pureHash),
+    pureData: parts.pureData,
     relocations: parts.relocations,
     meta: parts.meta,
     data: parts.data,

@@ -7,7 +7,7 @@
  */
 import { hex } from "../base/digest.ts";
 import { PycdsError } from "../base/errors.ts";
-import { entryKind, none } from "../image/schema.ts";
+import { entryKind, none, pureKind } from "../image/schema.ts";
 import type { ImageReader } from "../image/reader.ts";
 import { sectionOrder } from "../image/sections.ts";
 import { addressText } from "./summary.ts";
@@ -27,6 +27,8 @@ interface Item {
 const index = (value: number): string => (value === none ? "-" : String(value));
 const kindNames = new Map<number, string>(Object.entries(entryKind).map(([name, kind]) => [kind, name]));
 
+const pureNames = new Map<number, string>(Object.entries(pureKind).map(([name, kind]) => [kind, name]));
+
 /** Every item of the image, in file order. */
 function* itemsOf(image: ImageReader): Generator<Item> {
   const { header } = image;
@@ -45,6 +47,12 @@ function* itemsOf(image: ImageReader): Generator<Item> {
       fields: { folder: entry.folder, is: kindNames.get(entry.kind) ?? "?", unit: index(entry.unit), child: index(entry.child), name: image.string(entry.name) },
     };
   }
+  for (const [number, pure] of image.pures.entries()) {
+    const unit = pure.kind > pureKind.bytesPattern ? pure.result : none;
+    const text = Buffer.from(image.pureText(pure)).toString(pure.kind === pureKind.bytesPattern ? "latin1" : "utf8");
+    yield { kind: "pure", id: String(number), fields: { is: pureNames.get(pure.kind) ?? "?", flags: addressText(pure.flags), unit: index(unit), uses: pure.uses, text } };
+  }
+  const sources = new Map(image.pures.flatMap((pure, number) => (pure.kind > pureKind.bytesPattern ? [[pure.result, `source string ${number}`] as const] : [])));
   const described = new Map(image.meta().modules.map((module) => [module.unit, module.name] as const).toReversed());
   for (const [number, unit] of image.units.entries()) {
     const at = image.base + Number(unit.data_offset);
@@ -54,7 +62,7 @@ function* itemsOf(image: ImageReader): Generator<Item> {
       fields: {
         at: addressText(at), size: unit.data_size, root: addressText(at + unit.root), file: addressText(image.sections.data.offset + Number(unit.data_offset)),
         relocations: addressText(image.sections.relocations.offset + Number(unit.reloc_offset)), relocation_size: unit.reloc_size,
-        digest: addressText(unit.digest), module: described.get(number) ?? "?",
+        digest: addressText(unit.digest), module: described.get(number) ?? sources.get(number) ?? "?",
       },
     };
     for (const { offset, type } of objectsOf(image, number)) yield { kind: "  object", id: addressText(at + offset), fields: { unit: number, type } };
@@ -131,6 +139,7 @@ const references = [
   ["entry", "folder", "folder"],
   ["entry", "unit", "unit"],
   ["entry", "child", "folder"],
+  ["pure", "unit", "unit"],
   ["  object", "unit", "unit"],
 ] as const;
 

@@ -1,5 +1,5 @@
 /** What an archive is, in numbers, and what is in it. All results are JSON-able. */
-import { abiFlag, features, none } from "../image/schema.ts";
+import { abiFlag, features, none, pureKind } from "../image/schema.ts";
 import { hex } from "../base/digest.ts";
 import { paddedText } from "../image/codec.ts";
 import type { ImageModule } from "../image/meta.ts";
@@ -32,6 +32,9 @@ export interface Summary {
   readonly entries: number;
   /** Entries that serve code. */
   readonly served: number;
+  /** Archived results of pure functions: patterns, and code of source strings. */
+  readonly patterns: number;
+  readonly sources: number;
   readonly names: number;
   readonly name_blocks: number;
   readonly roots: readonly { readonly name: string; readonly path: string }[];
@@ -83,6 +86,8 @@ export function summary(image: ImageReader): Summary {
     folders: image.folders.length,
     entries: image.entries.length,
     served: image.entries.filter(({ unit }) => unit !== none).length,
+    patterns: image.pures.filter(({ kind }) => kind <= pureKind.bytesPattern).length,
+    sources: image.pures.filter(({ kind }) => kind > pureKind.bytesPattern).length,
     names: image.names.length,
     name_blocks: image.nameBlocks.length,
     roots: image.roots.map(({ name, path }) => ({ name: image.string(name), path: image.string(path) })),

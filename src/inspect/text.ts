@@ -36,6 +36,7 @@ export function summaryText(summary: Summary): string {
     ["base", summary.preferred_base],
     ["modules", `${summary.modules}, of them ${summary.traced} traced; ${summary.excluded} left to stock`],
     ["index", `${summary.entries} names in ${summary.folders} folders`],
+    ["pure results", `${summary.patterns} patterns, ${summary.sources} source strings`],
     ["names", `${summary.names} interned, in ${summary.name_blocks} blocks`],
     ...summary.roots.map(({ name, path }) => [`root ${name}`, path]),
     ...summary.sections.map(({ name, size }) => [`section ${name}`, sizeText(size)]),
@@ -47,7 +48,7 @@ export function modulesText(modules: readonly ImageModule[]): string {
 }
 
 export function verificationText(verification: Verification): string {
-  if (verification.ok) return `${verification.file}: sound (${verification.checked.units} units, ${verification.checked.name_blocks} name blocks, ${sizeText(verification.checked.objects_bytes)} of objects)`;
+  if (verification.ok) return `${verification.file}: sound (${verification.checked.units} units, ${verification.checked.pures} pure results, ${verification.checked.name_blocks} name blocks, ${sizeText(verification.checked.objects_bytes)} of objects)`;
   return verification.problems
     .map(({ code, what, offset }) => `${verification.file}${offset === null ? "" : `, offset ${offset}`}: ${what} [${code}]`)
     .join("\n");

@@ -2,9 +2,11 @@
 import { hex, sha256, xxh3 } from "../base/digest.ts";
 import { PycdsError } from "../base/errors.ts";
 import { codecs } from "../image/codec.ts";
+import type { RecordOf } from "../image/codec.ts";
 import { checkImage } from "../image/reader.ts";
 import type { ImageReader } from "../image/reader.ts";
-import { none } from "../image/schema.ts";
+import { decodePattern } from "../image/pure.ts";
+import { none, pureKind } from "../image/schema.ts";
 import { sectionOrder } from "../image/sections.ts";
 import { checkUnit } from "./unit.ts";
 
@@ -20,7 +22,7 @@ export interface Verification {
   readonly file: string;
   readonly ok: boolean;
   readonly problems: readonly Problem[];
-  readonly checked: { readonly units: number; readonly name_blocks: number; readonly objects_bytes: number };
+  readonly checked: { readonly units: number; readonly pures: number; readonly name_blocks: number; readonly objects_bytes: number };
 }
 
 type Report = (code: string, what: string, offset?: number) => void;
@@ -43,7 +45,7 @@ function result(file: string, problems: readonly Problem[], image: ImageReader |
     file,
     ok: problems.length === 0,
     problems,
-    checked: { units: image?.units.length ?? 0, name_blocks: image?.nameBlocks.length ?? 0, objects_bytes: image?.sections.data.size ?? 0 },
+    checked: { units: image?.units.length ?? 0, pures: image?.pures.length ?? 0, name_blocks: image?.nameBlocks.length ?? 0, objects_bytes: image?.sections.data.size ?? 0 },
   };
 }
 
@@ -53,6 +55,8 @@ function contentProblems(image: ImageReader): Problem[] {
   checkIdentity(image, report);
   checkUnits(image, report);
   checkNames(image, report);
+  checkPures(image, report);
+  checkGaps(image, "pureData", pureParts(image), report);
   checkGaps(image, "data", [...image.units, ...image.nameBlocks].map((part) => [Number(part.data_offset), part.data_size]), report);
   checkGaps(image, "relocations", image.units.map((unit) => [Number(unit.reloc_offset), unit.reloc_size]), report);
   checkMeta(image, report);
@@ -71,9 +75,9 @@ function checkUnits(image: ImageReader, report: Report): void {
     const start = dataStart + Number(unit.data_offset);
     checkUnit(image, unit, header, (why, offset) => report("VERIFY_UNIT", `unit ${number}: ${why}`, start + (offset ?? 0)));
   });
-  const used = new Set(image.entries.map(({ unit }) => unit));
+  const used = new Set([...image.entries.map(({ unit }) => unit), ...image.pures.filter(isSource).map(({ result }) => result)]);
   image.units.forEach((unit, number) => {
-    if (!used.has(number)) report("VERIFY_UNIT", `unit ${number}: no entry leads to it`, dataStart + Number(unit.data_offset));
+    if (!used.has(number)) report("VERIFY_UNIT", `unit ${number}: nothing leads to it`, dataStart + Number(unit.data_offset));
   });
 }
 
@@ -96,8 +100,31 @@ function checkNames(image: ImageReader, report: Report): void {
   });
 }
 
+/** Texts and results, ascending. */
+function pureParts(image: ImageReader): (readonly [number, number])[] {
+  return image.pures
+    .flatMap((pure): (readonly [number, number])[] => (isSource(pure) ? [[pure.text, pure.text_size]] : [[pure.text, pure.text_size], [pure.result, pure.result_size]]))
+    .toSorted(([a], [b]) => a - b);
+}
+
+function isSource({ kind }: RecordOf<"Pure">): boolean {
+  return kind >= pureKind.exec;
+}
+
+/** Patterns: what the runtime checks at the first use, and that they can be read. */
+function checkPures(image: ImageReader, report: Report): void {
+  image.pures.forEach((pure, number) => {
+    if (isSource(pure)) return;
+    const start = image.sections.pureData.offset + pure.result;
+    const bytes = image.pureResult(pure);
+    if (xxh3(bytes) !== pure.digest) report("VERIFY_PURE", `pattern ${number}: its result's digest differs`, start);
+    const result = decodePattern(bytes);
+    if (typeof result === "string") report("VERIFY_PURE", `pattern ${number}: ${result}`, start);
+  });
+}
+
 /** Bytes that belong to nothing must be 0: nobody digests them, so nothing may hide in them. */
-function checkGaps(image: ImageReader, section: "data" | "relocations", parts: readonly (readonly [number, number])[], report: Report): void {
+function checkGaps(image: ImageReader, section: "data" | "relocations" | "pureData", parts: readonly (readonly [number, number])[], report: Report): void {
   const bytes = image.section(section);
   let end = 0;
   for (const [offset, size] of [...parts, [bytes.byteLength, 0] as const]) {

@@ -1,8 +1,9 @@
 /** Reads trace files (and what PYCDSLIST wrote, which is the same). */
 import type { ZodError } from "zod";
 import { PycdsError } from "../base/errors.ts";
-import { traceHeader, traceMissing, traceModule, tracePath } from "./types.ts";
+import { traceHeader, traceMissing, traceModule, tracePath, tracePattern, traceSource } from "./types.ts";
 import type { Trace, TraceHeader, TraceModule } from "./types.ts";
+import { PureInputs } from "./pures.ts";
 
 export interface ReadTraceOptions {
   /** Processes whose header this refuses are left out, with the lines that follow their header. Default: all are kept. */
@@ -22,6 +23,7 @@ export function readTrace(text: string, file: string, options: ReadTraceOptions 
   const modules = new Map<string, TraceModule>();
   const missing = new Set<string>();
   const sysPath = new Set<string>();
+  const pures = new PureInputs();
   let accepted = true;
   let start = 0;
   for (let number = 1; start < text.length; number++) {
@@ -36,6 +38,7 @@ export function readTrace(text: string, file: string, options: ReadTraceOptions 
         const header = check(traceHeader.safeParse(value), bad);
         accepted = options.accept?.(header) ?? true;
         if (accepted) {
+          pures.nextProcess();
           headers.push(header);
           for (const entry of header.sys_path) sysPath.add(entry);
         }
@@ -48,8 +51,14 @@ export function readTrace(text: string, file: string, options: ReadTraceOptions 
       } else if ("sys_path_entry" in value) {
         const entry = check(tracePath.safeParse(value), bad).sys_path_entry;
         if (accepted && entry !== null) sysPath.add(entry);
+      } else if ("source" in value) {
+        const source = check(traceSource.safeParse(value), bad);
+        if (accepted) pures.addSource(source, 1);
+      } else if ("pattern" in value) {
+        const pattern = check(tracePattern.safeParse(value), bad);
+        if (accepted) pures.addPattern(pattern);
       } else {
-        throw bad("it is none of header, module, missing and sys_path_entry");
+        throw bad("it is none of header, module, missing, sys_path_entry, source and pattern");
       }
     }
     start = end + 1;
@@ -60,20 +69,25 @@ export function readTrace(text: string, file: string, options: ReadTraceOptions 
       next: "make one with: pycds trace -o FILE -- python …",
     });
   }
-  return { headers, modules: [...modules.values()], missing: [...missing], sysPath: [...sysPath] };
+  return { headers, modules: [...modules.values()], missing: [...missing], sysPath: [...sysPath], ...pures.done() };
 }
 
 /** Several traces as one, in the order given. */
 export function mergeTraces(traces: readonly Trace[]): Trace {
   const modules = new Map<string, TraceModule>();
+  const pures = new PureInputs();
   for (const trace of traces) {
     for (const module of trace.modules) addModule(modules, module);
+    pures.nextProcess();
+    for (const source of trace.sources) pures.addSource(source, source.calls);
+    for (const pattern of trace.patterns) pures.addPattern(pattern);
   }
   return {
     headers: traces.flatMap((trace) => trace.headers),
     modules: [...modules.values()],
     missing: [...new Set(traces.flatMap((trace) => trace.missing))],
     sysPath: [...new Set(traces.flatMap((trace) => trace.sysPath))],
+    ...pures.done(),
   };
 }
 

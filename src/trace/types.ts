@@ -43,9 +43,28 @@ export const traceMissing = z.object({ missing: z.string().nullable() });
 /** sys.path entries seen during a lookup that the header does not have. */
 export const tracePath = z.object({ sys_path_entry: z.string().nullable() });
 
-export const traceLine = z.union([traceHeader, traceModule, traceMissing, tracePath]);
+/** A str that exec(), eval() or compile() was given while importing. Written at each call. */
+export const traceSource = z.object({
+  /** Its text; eval's without the blanks in front, which it skips. */
+  source: z.string(),
+  mode: z.enum(["exec", "eval", "single"]),
+  /** The future statements in force, compile()'s and the caller's: bits of PyCF_MASK. */
+  flags: z.number().int().min(0).max(0xffffffff),
+});
+/** A pattern that re compiled while importing. Written at each call. */
+export const tracePattern = z.object({
+  /** Of a bytes pattern each byte as one character. */
+  pattern: z.string(),
+  bytes: z.boolean(),
+  /** Given to re's compiler, as an int. */
+  flags: z.number().int().min(0).max(0xffffffff),
+});
+
+export const traceLine = z.union([traceHeader, traceModule, traceMissing, tracePath, traceSource, tracePattern]);
 export type TraceHeader = z.infer<typeof traceHeader>;
 export type TraceModule = z.infer<typeof traceModule> & { readonly module: string };
+export type TraceSource = z.infer<typeof traceSource>;
+export type TracePattern = z.infer<typeof tracePattern>;
 export type TraceLine = z.infer<typeof traceLine>;
 
 /** A whole trace, merged over its processes in order of first appearance. */
@@ -55,6 +74,10 @@ export interface Trace {
   readonly missing: readonly string[];
   /** Every sys.path entry seen, in order of first appearance. */
   readonly sysPath: readonly string[];
+  /** Source strings in order of first appearance; `calls`: the most that one process made. */
+  readonly sources: readonly (TraceSource & { readonly calls: number })[];
+  /** Patterns in order of first appearance. */
+  readonly patterns: readonly TracePattern[];
 }
 
 /** An interpreter as it describes itself (`python -I -c …`), all that the toolchain needs to know of it. */

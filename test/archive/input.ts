@@ -92,6 +92,7 @@ export function treeInput(python: TestPython, root: string, options: Partial<Bui
     modules,
     traced: Math.ceil(modules.length / 2),
     excluded: [{ name: "gone", reason: "the trace names it, but its file is gone" }],
+    pures: [],
     sealed: false,
     digest: false,
     ...options,

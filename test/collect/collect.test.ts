@@ -54,7 +54,7 @@ function factsFor(info: InterpreterInfo, site: string): InterpreterFacts {
 }
 
 const source = (module: string, file: string, path: readonly string[] | null = null): TraceModule => ({ module, kind: "source", file, path: path === null ? null : [...path] });
-const traceOf = (modules: readonly TraceModule[], sysPath: readonly string[] = []): Trace => ({ headers: [], modules, missing: [], sysPath });
+const traceOf = (modules: readonly TraceModule[], sysPath: readonly string[] = []): Trace => ({ headers: [], modules, missing: [], sources: [], patterns: [], sysPath });
 
 describe.each(supported)("CPython $version ($exe)", ({ exe, version }) => {
   const abi = loadAbi(idOf(version));

@@ -6,7 +6,7 @@ import { describe, expect, it } from "vitest";
 import { codecs, viewOf } from "../../src/image/codec.ts";
 import { ImageError } from "../../src/image/faults.ts";
 import { checkImage, openImage } from "../../src/image/reader.ts";
-import { fieldSize, layoutOf, sectionKind, structs } from "../../src/image/schema.ts";
+import { fieldSize, formatVersion, layoutOf, sectionKind, structs } from "../../src/image/schema.ts";
 import type { Field, SectionName, StructName } from "../../src/image/schema.ts";
 import { sectionOrder, tableStruct } from "../../src/image/sections.ts";
 import type { TableName } from "../../src/image/sections.ts";
@@ -116,7 +116,7 @@ describe("files of another kind", () => {
     const foreign = sound.slice();
     viewOf(foreign).setUint32(header("byte_order"), 0x01020304, false);
     expect(checkImage(foreign, "x").faults[0]).toMatchObject({ code: "IMAGE_BYTE_ORDER", why: expect.stringContaining("other byte order") as unknown });
-    const newer = resign(sound, (_, view) => view.setUint32(header("format_version"), 2, true));
+    const newer = resign(sound, (_, view) => view.setUint32(header("format_version"), formatVersion + 1, true));
     expect(codesOf(newer)).toEqual(["IMAGE_VERSION"]);
     const feature = resign(sound, (_, view) => view.setBigUint64(header("required_features"), 1n << 40n, true));
     expect(codesOf(feature)).toEqual(["IMAGE_FEATURES"]);
@@ -186,7 +186,7 @@ describe("hostile values under right digests", () => {
       });
     }
   }
-  for (const table of ["folderHash", "entryHash", "names"] as const) {
+  for (const table of ["folderHash", "entryHash", "pureHash", "names"] as const) {
     it(`${table}: each word`, () => {
       const { offset, size } = place(sound, table);
       for (let word = 0; word < size; word += 4) {
@@ -196,7 +196,7 @@ describe("hostile values under right digests", () => {
       }
     });
   }
-  for (const table of ["folderHash", "entryHash"] as const) {
+  for (const table of ["folderHash", "entryHash", "pureHash"] as const) {
     it(`${table}: an item that is lost, out of its place, or there twice`, () => {
       const { offset, size } = place(sound, table);
       const words = Array.from({ length: size / 4 }, (_, word) => viewOf(sound).getUint32(offset + word * 4, true));

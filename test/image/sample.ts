@@ -3,6 +3,8 @@ import { sha256, xxh3 } from "../../src/base/digest.ts";
 import { codecs, viewOf } from "../../src/image/codec.ts";
 import { buildHashTable, entryHash, folderHash } from "../../src/image/hash.ts";
 import { encodeMeta } from "../../src/image/meta.ts";
+import { pureTables } from "../../src/archive/pures.ts";
+import type { PureTables } from "../../src/archive/pures.ts";
 import { ImageReader } from "../../src/image/reader.ts";
 import { entryKind, features, none, stampKind } from "../../src/image/schema.ts";
 import { sectionOrder, undigested } from "../../src/image/sections.ts";
@@ -41,17 +43,17 @@ function sampleUnit(offset: number, changes: Partial<Relocations>): { readonly d
 export function sampleImage(changes: Partial<Relocations> = {}): Uint8Array {
   const strings = new StringTable();
   const text = (value: string): { ref: number; length: number } => strings.add(value);
-  const offsets = [0, unitSize];
+  const offsets = [0, unitSize, unitSize * 2];
   const units = offsets.map((offset) => sampleUnit(offset, changes));
-  const relocations = new Uint8Array(2 * 128);
+  const relocations = new Uint8Array(3 * 128);
   const block = new Uint8Array(128);
   viewOf(block).setUint32(0, 0xffffffff, true);
-  const data = new Uint8Array(unitSize * 2 + block.byteLength);
+  const data = new Uint8Array(unitSize * 3 + block.byteLength);
   units.forEach((unit, index) => {
     data.set(unit.data, offsets[index]);
     relocations.set(unit.relocations, index * 128);
   });
-  data.set(block, unitSize * 2);
+  data.set(block, unitSize * 3);
 
   const folderPaths = ["/app", "/app/pkg"];
   const entry = { stamp_kind: stampKind.none, suffix: 0, unit: none, child: none, stamp_file: none, reason: none, stamp_mtime: 0n, stamp_size: 0n, stamp_digest: 0n };
@@ -89,7 +91,8 @@ export function sampleImage(changes: Partial<Relocations> = {}): Uint8Array {
       flags: 0, digest: xxh3(unit.data, unit.relocations),
     })),
     names: Uint32Array.of(0, 0x80000041, 4),
-    nameBlocks: [{ data_offset: BigInt(unitSize * 2), data_size: block.byteLength, first_name: 0, name_count: 3, reserved: 0, digest: xxh3(block) }],
+    nameBlocks: [{ data_offset: BigInt(unitSize * 3), data_size: block.byteLength, first_name: 0, name_count: 3, reserved: 0, digest: xxh3(block) }],
+    ...samplePures(),
     relocations,
     meta: encodeMeta({
       pycds: "0",
@@ -104,6 +107,13 @@ export function sampleImage(changes: Partial<Relocations> = {}): Uint8Array {
     data,
   };
   return writeImage({ ...parts, strings: strings.done() });
+}
+
+/** A pattern, and a source string whose code is the third unit. */
+function samplePures(): PureTables {
+  const pattern = { kind: "pattern", pattern: "(?P<n>a)", bytes: false, flags: 0, result: { flags: 32, groups: 1, code: [14, 4, 1], names: [{ name: "n", group: 1 }] } } as const;
+  const input = { kind: "source", source: "1", mode: "eval", flags: 0, uses: 2, code: new Uint8Array() } as const;
+  return pureTables({ patterns: [pattern], sources: [{ input }] }, 2);
 }
 
 /** Where a section lies, as the bytes themselves say. */

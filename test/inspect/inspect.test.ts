@@ -112,7 +112,7 @@ describe.each(known)("inspection of an archive for $version ($exe)", (python) =>
 
   it("summary and modules: what the build put in", () => {
     const found = summary(image);
-    expect(found).toMatchObject({ modules: input.modules.length - 1, traced: 2 - 1, excluded: 2, units: input.modules.length - 1, served: input.modules.length - 1, format: 1 });
+    expect(found).toMatchObject({ modules: input.modules.length - 1, traced: 2 - 1, excluded: 2, units: input.modules.length - 1, served: input.modules.length - 1, format: 2 });
     expect(found.target.version.startsWith(python.version)).toBe(true);
     expect(summaryText(found)).toContain(found.digest);
     expect(modulesText(listModules(image))).toContain(join(root, "pkg/sub.py"));

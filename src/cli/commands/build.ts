@@ -12,7 +12,7 @@ import { sizeText } from "../../inspect/text.ts";
 import { describeInterpreter } from "../../trace/interpreter.ts";
 import type { InterpreterInfo, Trace } from "../../trace/types.ts";
 import { resolveInterpreter } from "../../venv/interpreter.ts";
-import { buildFile, readTraces, scratchCompiler, tracedOptimize } from "../building.ts";
+import { buildFile, readTraces, scratchCompiler, scratchPureCompiler, tracedOptimize } from "../building.ts";
 import type { ArchiveRequest } from "../building.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { placeOutput, readInput, writeOutput } from "../files.ts";
@@ -108,6 +108,7 @@ async function buildHere(context: Context, options: BuildOptions, files: readonl
   const optimize = options.optimize ?? (trace === undefined ? 0 : tracedOptimize(trace));
   const built = await buildFile(context, options, {
     ...shared(options), interpreter, optimize, trace, view: recording ?? machineView, compiler: scratchCompiler(context, interpreter.executable),
+    pureCompiler: scratchPureCompiler(context, interpreter.executable),
   });
   if (options.writeStamps !== undefined && recording !== undefined) {
     const stamps = writeStamps({ interpreter, optimize, paths: recording.seen, failures: built.collected.failures });
