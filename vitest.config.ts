@@ -7,6 +7,6 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 240_000,
-    reporters: ["default", "./test/support/slowest.ts"],
+    reporters: ["default", "./test/support/slowest.ts", "./test/support/matrix.ts"],
   },
 });

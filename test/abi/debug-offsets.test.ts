@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { allData } from "../../src/abi/load.ts";
 import type { StructName } from "../../src/abi/types.ts";
+import { tell } from "../support/matrix.ts";
 import { runScript, subjects } from "./support.ts";
 
 const groups: Readonly<Record<string, StructName>> = {
@@ -9,11 +10,15 @@ const groups: Readonly<Record<string, StructName>> = {
   long_object: "PyLongObject", bytes_object: "PyBytesObject", unicode_object: "PyASCIIObject", set_object: "PySetObject",
 };
 
+const oracle = "Layouts against _Py_DebugOffsets";
+
 for (const { label, python, abi, headers } of subjects) {
-  test(`${label}: _Py_DebugOffsets agrees`, { timeout: 30_000 }, ({ skip }) => {
+  test(`${label}: _Py_DebugOffsets agrees`, { timeout: 30_000 }, ({ task, skip }) => {
+    const line = (text: string): void => tell(task, { oracle, minor: python.minor, text: `${label}: ${text}` });
     const table = JSON.parse(runScript(python, "debug_offsets.py", undefined, headers === undefined ? [] : [headers])) as Record<string, Record<string, number>> | null;
     if (table === null) {
       expect(abi.version.minor).toBeLessThan(13);
+      line("none before 3.13");
       return skip("no _Py_DebugOffsets before 3.13");
     }
     let compared = 0;
@@ -28,7 +33,7 @@ for (const { label, python, abi, headers } of subjects) {
         compared++;
       }
     }
-    console.log(`${label}: ${compared} offsets and sizes of _Py_DebugOffsets`);
+    line(`${compared} offsets and sizes, 0 mismatches`);
     expect(compared).toBeGreaterThanOrEqual(26);
   });
 }

@@ -9,6 +9,7 @@ import { expect, test } from "vitest";
 import { policy } from "../../src/abi/policy.ts";
 import type { StructName } from "../../src/abi/types.ts";
 import { pythonEnvironment } from "../support/pythons.ts";
+import { tell } from "../support/matrix.ts";
 import { subjects } from "./support.ts";
 
 type Members = Record<string, { size: number; fields: Record<string, { offset: number; size: number }> }>;
@@ -23,16 +24,24 @@ function binary(exe: string): string {
   return execFileSync(exe, ["-I", "-c", program], { encoding: "utf8", env: pythonEnvironment() }).trim();
 }
 
+const oracle = "Layouts against the interpreter's debug information (DWARF, by gdb)";
+
 for (const { label, python, abi } of subjects) {
-  test.skipIf(!usable)(`${label}: debug information agrees, as gdb with Python reads it`, { timeout: 60_000 }, ({ skip }) => {
+  test(`${label}: debug information agrees, as gdb with Python reads it`, { timeout: 60_000 }, ({ task, skip }) => {
+    const line = (text: string): void => tell(task, { oracle, minor: python.minor, text: `${label}: ${text}` });
+    const without = (why: string): void => {
+      line(`skipped, ${why}`);
+      skip(why);
+    };
+    if (!usable) return without("no gdb with Python here (Debian: apt-get install gdb)");
     const file = binary(python.exe);
     const script = fileURLToPath(new URL("dwarf.py", import.meta.url));
     const { debugInfo } = python.entry ?? {};
     const folder = debugInfo === undefined ? [] : ["-iex", `set debug-file-directory ${debugInfo}`];
     const output = execFileSync("gdb", ["-nx", "-q", "-batch", ...folder, "-x", script, file], { encoding: "utf8", env: { ...process.env, PYCDS_STRUCTS: names.join(" ") }, stdio: ["ignore", "pipe", "ignore"] });
-    const line = output.split("\n").find((each) => each.startsWith("PYCDS "));
-    const told = JSON.parse((line ?? "PYCDS null").slice("PYCDS ".length)) as Members | null;
-    if (told === null) return skip("no debug information in this build");
+    const answer = output.split("\n").find((each) => each.startsWith("PYCDS "));
+    const told = JSON.parse((answer ?? "PYCDS null").slice("PYCDS ".length)) as Members | null;
+    if (told === null) return without("no debug information in this build");
     let compared = 0;
     for (const name of names) {
       const { size, fields } = abi.struct(name);
@@ -45,7 +54,7 @@ for (const { label, python, abi } of subjects) {
       expect(told[name], name).toEqual(ours);
       compared += Object.keys(ours.fields).length;
     }
-    console.log(`${label}: ${compared} members of ${names.length} structs in the debug information`);
+    line(`${compared} members of ${names.length} structs, 0 mismatches`);
     expect(compared).toBeGreaterThanOrEqual(80);
   });
 }

@@ -10,6 +10,7 @@ import { expect, test } from "vitest";
 import { allData } from "../../src/abi/load.ts";
 import type { Abi, CodeFacts, NameFacts } from "../../src/abi/types.ts";
 import { ByteReader } from "../../src/base/bytes.ts";
+import { tell } from "../support/matrix.ts";
 import { inScratch, runScript, subjects } from "./support.ts";
 
 /** Of files without .pyc, which are most tests of the library; all of them when every interpreter is asked for. */
@@ -45,8 +46,10 @@ function readLegacy(input: ByteReader, nlocals: number): { legacy: CodeFacts["le
   return { legacy, cell2arg: input.i32() === 0 ? undefined : legacy.cellvars.map(() => Number(input.i64())) };
 }
 
+const oracle = "Derived fields and quickened bytecode of every code object against CPython's own";
+
 for (const { label, python, abi } of subjects) {
-  test(`${label}: quicken and codeScalars give what the interpreter made`, { timeout: 600_000 }, () => {
+  test(`${label}: quicken and codeScalars give what the interpreter made`, { timeout: 600_000 }, ({ task }) => {
     const fields = [...abi.struct("PyCodeObject").fields.values()];
     const scalars = derivedFields(abi);
     const zeros = fields.filter(({ name, role, offset }) => role === "zero" && !isHeader(abi, offset) && !isGarbage(abi, name)).map(({ name }) => name);
@@ -81,7 +84,7 @@ for (const { label, python, abi } of subjects) {
         codes++;
       }
       const seconds = ((performance.now() - started) / 1000).toFixed(1);
-      console.log(`${label}: ${codes} code objects of ${counts["files"]} files (${counts["left"]} more were not compiled), ${changed} changed by quickening, ${words} derived words, ${counts["zero_fields"]} zero fields, ${abi.hasLegacyCode ? `${cellArguments} with co_cell2arg, ` : ""}${mismatches.length} mismatches, ${seconds} s`);
+      tell(task, { oracle, minor: python.minor, text: `${label}: ${codes} code objects of ${counts["files"]} files (${counts["left"]} more were not compiled), ${changed} changed by quickening, ${words} derived words, ${counts["zero_fields"]} zero fields, ${abi.hasLegacyCode ? `${cellArguments} with co_cell2arg, ` : ""}${mismatches.length} mismatches, ${seconds} s` });
       expect(mismatches.slice(0, 10)).toEqual([]);
       expect(codes).toBe(counts["codes"]);
       expect(cellArguments).toBe(counts["cell2arg"]);

@@ -1,6 +1,6 @@
 """Live oracle for laid-out units.
 
-  live.py compile OUT [all]      compiles what live_sample.py names into OUT/*.pyc
+  live.py compile OUT [tests]    compiles the standard library, with its tests if asked, into OUT/*.pyc
   live.py check DIR/manifest.json   maps the units that live.test.ts wrote, relocates them as the runtime
                                  does, and compares every object with what marshal.loads makes of the .pyc
 
@@ -18,7 +18,7 @@ import types
 import warnings
 
 from live_map import FREE_THREADED, SIZE_AT, TYPE_AT, Unit, at, get, keep, load
-from live_sample import compile_sample
+from live_sample import compile_library
 from live_use import USES, run
 
 warnings.simplefilter("ignore", DeprecationWarning)
@@ -247,4 +247,4 @@ def check(path):
 
 if __name__ == "__main__":
     sys.setrecursionlimit(5000)
-    print(json.dumps(compile_sample(sys.argv[2], sys.argv[3:] == ["all"]) if sys.argv[1] == "compile" else check(sys.argv[2])))
+    print(json.dumps(compile_library(sys.argv[2], sys.argv[3:] == ["tests"]) if sys.argv[1] == "compile" else check(sys.argv[2])))

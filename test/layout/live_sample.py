@@ -1,11 +1,9 @@
-"""What live.py lays out: a sample of the standard library (or all of it) and some odd code, compiled to .pyc files."""
+"""What live.py lays out: the standard library and some odd code, compiled to .pyc files."""
 import importlib.util
 import marshal
 import os
 import py_compile
 import struct
-
-NAMED = ["dataclasses", "enum", "argparse", "_pydecimal", "json/__init__", "json/decoder", "json/encoder", "json/scanner"]
 
 ODD_SOURCE = '''
 class Foo_live:
@@ -59,28 +57,32 @@ def write_pyc(path, code):
         out.write(importlib.util.MAGIC_NUMBER + struct.pack("<III", 0, 0, 0) + marshal.dumps(code))
 
 
-def compile_sample(out, everything):
+TESTS = {"test", "tests", "idle_test"}
+
+
+def compile_library(out, with_tests):
+    """Compiles every module of the standard library; those of its test packages only when asked, for they are twice as many."""
     stdlib = os.path.dirname(os.__file__)
-    if everything:
-        found = [os.path.join(folder, f) for folder, _, files in os.walk(stdlib) for f in files if f.endswith(".py") and "site-packages" not in folder]
-        names = [os.path.relpath(f, stdlib)[:-3] for f in sorted(found)]
-        return compile_modules(out, stdlib, names) + odd_modules(out)
-    tops = sorted(n[:-3] for n in os.listdir(stdlib) if n.endswith(".py"))
-    wanted = NAMED + [n for n in tops[::3] if n not in NAMED] + ["asyncio/base_events", "importlib/_bootstrap", "email/message", "html/entities"]
-    return compile_modules(out, stdlib, wanted) + odd_modules(out)
+    names = []
+    for folder, folders, files in os.walk(stdlib):
+        folders[:] = [f for f in folders if f not in ("site-packages", "dist-packages", "__pycache__") and (with_tests or f not in TESTS)]
+        names += [os.path.relpath(os.path.join(folder, f), stdlib)[:-3] for f in files if f.endswith(".py")]
+    compiled, left = compile_modules(out, stdlib, sorted(names))
+    return {"modules": compiled + odd_modules(out), "left": left}
 
 
 def compile_modules(out, stdlib, wanted):
-    names = []
+    """Returns the modules' names, and the files that the interpreter itself cannot compile (lib2to3's and test's bad ones)."""
+    names, left = [], []
     for name in wanted:
         source = os.path.join(stdlib, name + ".py")
         flat = name.replace("/", ".")
         try:
             py_compile.compile(source, os.path.join(out, flat + ".pyc"), doraise=True)
             names.append(flat)
-        except (OSError, py_compile.PyCompileError, ValueError):
-            pass  # not in this version, or one of lib2to3's and test's bad files
-    return names
+        except (py_compile.PyCompileError, ValueError):
+            left.append(name + ".py")
+    return names, left
 
 
 def odd_modules(out):
