@@ -92,7 +92,8 @@ async function addPackages(venv: string, packages: readonly string[], env: Env):
   await mustRun(`install ${packages.join(" ")}`, argv, cleanEnv(env), "check the network and pip's index settings");
 }
 
-async function makeVenv(python: Python, venv: string, env: NodeJS.ProcessEnv, ...options: readonly string[]): Promise<void> {
+/** `-m venv` with that interpreter, which must bring ensurepip unless `--without-pip` is given. */
+export async function makeVenv(python: Python, venv: string, env: NodeJS.ProcessEnv, ...options: readonly string[]): Promise<void> {
   const argv = [python.base, "-m", "venv", ...options, venv];
   const done = await run(argv, env);
   // Debian splits ensurepip off into python3-venv; the message names it on stdout
@@ -110,7 +111,7 @@ export async function compileAll(venv: string, env: NodeJS.ProcessEnv, progress?
 const marker = "pycds-scratch.json";
 
 /** Runs `make` unless the venv is finished; processes that want the same venv wait for each other. */
-async function whenUnfinished(venv: string, make: () => Promise<void>): Promise<void> {
+export async function whenUnfinished(venv: string, make: () => Promise<void>): Promise<void> {
   const file = join(venv, marker);
   if (await exists(file)) return;
   await withLock(`${venv}.lock`, async () => {

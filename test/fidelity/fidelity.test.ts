@@ -12,12 +12,15 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { venvPython } from "../../src/bench/scratch.ts";
 import { basketVenv } from "../support/basket.ts";
+import { tell } from "../support/matrix.ts";
+import { newestBasket } from "../support/newest.ts";
 import { pythonEnvironment } from "../support/pythons.ts";
 import { served } from "../support/served.ts";
 
 const imports = ["json", "requests", "boto3", "django.db.models", "fastapi", "sqlalchemy", "pandas"];
-/** Versions that the basket's pinned packages are for; others import json alone. */
-const basketVersions = ["3.11", "3.12", "3.13"];
+/** Versions that the basket's pinned packages are for; others take the newest that they can have. */
+const pinnedVersions = ["3.11", "3.12", "3.13"];
+const oracle = "Imports of the basket, everything that a program can see of them against stock";
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const pycds = join(root, "bin/pycds");
 const snapshot = join(root, "fixtures/fidelity/snapshot.py");
@@ -35,35 +38,46 @@ interface Snapshot {
   readonly "names not interned": number;
 }
 
-/** Loaded by the exact SourceFileLoader under its own name (requests and multiprocessing give modules second names). */
+const exactLoader = "_frozen_importlib_external.SourceFileLoader";
+
+/** Found and loaded by the exact SourceFileLoader under its own name (requests, multiprocessing and six's finder give modules second names). */
 function isSource(name: string, picture: unknown): boolean {
-  const { loader, spec } = picture as { readonly loader: readonly [readonly string[], unknown]; readonly spec: { readonly values: { readonly name: readonly [string, string] } } | null };
-  return loader[0][0] === "_frozen_importlib_external.SourceFileLoader" && spec?.values.name[1] === name;
+  const { loader, spec } = picture as { readonly loader: readonly [readonly string[], unknown]; readonly spec: { readonly values: { readonly name: readonly string[]; readonly loader: readonly string[] } } | null };
+  return loader[0][0] === exactLoader && spec?.values.loader[0] === exactLoader && spec.values.name[1] === name;
 }
 
 async function snapshotOf(file: string): Promise<Snapshot> {
   return JSON.parse(await readFile(file, "utf8")) as Snapshot;
 }
 
-const basketDone = new Set<string>();
-
 for (const { name: title, version, python: found } of served()) {
-  // of several interpreters of a version the first imports all of the basket
-  const wanted = basketVersions.includes(version) && !basketDone.has(version) ? imports : imports.filter((name) => name === "json");
-  basketDone.add(version);
   describe.skipIf(found === undefined)(title, () => {
     let folder = "";
     let exe = "";
+    let without: Readonly<Record<string, string>> = {};
+    let packages = "the pinned packages of bench/";
+    const same: string[] = [];
     beforeAll(async () => {
       if (found === undefined) return;
       folder = await mkdtemp(join(tmpdir(), "pycds-fidelity-"));
-      exe = wanted.length > 1 ? venvPython(await basketVenv(found.exe)) : found.exe;
+      if (pinnedVersions.includes(version)) exe = venvPython(await basketVenv(found.exe));
+      else {
+        const newest = await newestBasket(found.exe);
+        exe = venvPython(newest.venv);
+        without = newest.without;
+        packages = newest.taken.join(" ");
+      }
     }, 900_000);
     afterAll(async () => {
       if (folder !== "") await rm(folder, { recursive: true, force: true });
     });
 
-    it.each(wanted)("import %s", async (name) => {
+    it.for(imports)("import %s", { timeout: 300_000 }, async (name, { skip, task }) => {
+      const reason = without[name];
+      if (reason !== undefined) {
+        tell(task, { oracle, minor: found?.minor ?? 0, text: `${title}: ${name} skipped, ${reason}` });
+        return skip(reason);
+      }
       const at = (suffix: string): string => join(folder, `${name}.${suffix}`);
       const env = environment();
       await run(process.execPath, [pycds, "trace", "-o", at("trace"), "--", exe, snapshot, at("traced.json"), name], { env });
@@ -89,6 +103,8 @@ for (const { name: title, version, python: found } of served()) {
       const sources = stock.order.filter((module) => !stock.before.includes(module) && isSource(module, stock.modules[module]));
       expect(sources.filter((module) => !hits.has(module))).toEqual([]);
       expect(sources.length).toBeGreaterThan(0);
-    }, 300_000);
+      same.push(name);
+      if (name === imports.at(-1)) tell(task, { oracle, minor: found?.minor ?? 0, text: `${title}: ${same.join(", ")} the same; with ${packages}` });
+    });
   });
 }
