@@ -11,17 +11,20 @@
 #define PYCDS_MAGIC { 0x50, 0x59, 0x43, 0x44, 0x53, 0x0d, 0x0a, 0x1a }
 #define PYCDS_MAGIC_SIZE 8
 #define PYCDS_BYTE_ORDER UINT32_C(0x01020304)
-#define PYCDS_FORMAT_VERSION UINT32_C(2)
+#define PYCDS_FORMAT_VERSION UINT32_C(3)
 /* "No index" or "no string". */
 #define PYCDS_NONE UINT32_C(0xffffffff)
 /* Of the DATA section: valid for 4, 16 and 64 KiB pages. */
 #define PYCDS_SEGMENT_ALIGNMENT UINT32_C(0x10000)
-/* Of a unit in DATA, and of every object in a unit. */
+/* Of a unit and of a name block in DATA. */
 #define PYCDS_UNIT_ALIGNMENT UINT32_C(16)
+/* Of every object in a unit or name block. */
+#define PYCDS_OBJECT_ALIGNMENT UINT32_C(8)
 /* Unit of FileHeader.data_hot_size, in bytes. */
 #define PYCDS_HOT_UNIT UINT32_C(4096)
-/* A slot delta (in words of 4 bytes) that is followed by the real one as two u16, low half first. */
-#define PYCDS_SLOT_ESCAPE UINT16_C(0xffff)
+/* Bytes of a slot stream that are followed by the delta as u16 or u32. */
+#define PYCDS_SLOT_U16 UINT8_C(0xfe)
+#define PYCDS_SLOT_U32 UINT8_C(0xff)
 /* Bit of a name-table word: a one-character Latin-1 name, the low byte is its code point. */
 #define PYCDS_NAME_LATIN1 UINT32_C(0x80000000)
 /* Multiplier of the folder index in the entry hash. */
@@ -44,7 +47,7 @@ enum {
     PYCDS_SECTION_ENTRIES = 8, /* Entry structs, by folder, then by name */
     PYCDS_SECTION_ENTRY_HASH = 9, /* u32 open-addressing table: entry index + 1, 0 is empty; slot = (XXH3(tail) ^ folder * 0x9E3779B97F4A7C15 mod 2^64) >> 7 & (size - 1) */
     PYCDS_SECTION_UNITS = 10, /* Unit structs */
-    PYCDS_SECTION_NAMES = 11, /* u32 a name: byte offset of its str object in its block >> 4, or 0x80000000 | code point for a one-character Latin-1 name */
+    PYCDS_SECTION_NAMES = 11, /* u32 a name: byte offset of its str object in its block >> 3, or 0x80000000 | code point for a one-character Latin-1 name */
     PYCDS_SECTION_NAME_BLOCKS = 12, /* NameBlock structs, ascending by first name */
     PYCDS_SECTION_PURES = 13, /* Pure structs: results of pure functions by their input, ascending by kind, flags and text */
     PYCDS_SECTION_PURE_HASH = 14, /* u32 open-addressing table: pure index + 1, 0 is empty; slot = (XXH3(text) ^ (kind << 32 | flags) * 0x9E3779B97F4A7C15 mod 2^64) >> 7 & (size - 1) */
@@ -391,22 +394,26 @@ _Static_assert(sizeof(PycdsPureGroup) == 8, "PycdsPureGroup");
 _Static_assert(offsetof(PycdsPureGroup, group) == 0, "PycdsPureGroup.group");
 _Static_assert(offsetof(PycdsPureGroup, length) == 4, "PycdsPureGroup.length");
 
-/* Head of a unit's relocation stream. Then, in this order: group_count RelocationGroup structs; name_count u32 name indices; rebuilt_count Rebuilt structs; and u16 slot streams: internal, one for each group, names, filename, code versions, rebuilt slots (all records' slots in one stream, each record's first slot counted from 0 again). A slot stream is a run of u16 deltas in 4-byte words from the previous slot (from the unit's start for the first); 0xffff is followed by the delta as two u16, low half first. */
+/* Head of a unit's relocation stream. Then, in this order: group_count RelocationGroup structs; name_count u32 name numbers, each once; rebuilt_count Rebuilt structs; name_slot_count indexes into those name numbers (u8 where there are at most 256 of them, u16 at most 65536, else u32), one a name slot; and slot streams: internal, one for each group, names, filename, code versions, rebuilt slots (all records' slots in one stream, each record's first slot counted from 0 again). A slot stream is a run of bytes: deltas in words of 8 bytes (code versions: 4) from the previous slot (from the unit's start for the first); 0xfe is followed by the delta as u16, 0xff as u32, little-endian and unaligned. */
 typedef struct PycdsRelocations {
     uint32_t internal_count; /* slots: add the unit's mapped start minus its requested start */
     uint32_t group_count; /* external groups */
-    uint32_t name_count; /* interned-name slots */
+    uint32_t name_count; /* different interned names */
+    uint32_t name_slot_count; /* slots that receive one of them */
     uint32_t filename_count; /* slots that receive the module's path */
     uint32_t version_count; /* co_version slots (u32) */
     uint32_t rebuilt_count; /* objects made at load, children first */
+    uint32_t reserved; /* 0 */
 } PycdsRelocations;
-_Static_assert(sizeof(PycdsRelocations) == 24, "PycdsRelocations");
+_Static_assert(sizeof(PycdsRelocations) == 32, "PycdsRelocations");
 _Static_assert(offsetof(PycdsRelocations, internal_count) == 0, "PycdsRelocations.internal_count");
 _Static_assert(offsetof(PycdsRelocations, group_count) == 4, "PycdsRelocations.group_count");
 _Static_assert(offsetof(PycdsRelocations, name_count) == 8, "PycdsRelocations.name_count");
-_Static_assert(offsetof(PycdsRelocations, filename_count) == 12, "PycdsRelocations.filename_count");
-_Static_assert(offsetof(PycdsRelocations, version_count) == 16, "PycdsRelocations.version_count");
-_Static_assert(offsetof(PycdsRelocations, rebuilt_count) == 20, "PycdsRelocations.rebuilt_count");
+_Static_assert(offsetof(PycdsRelocations, name_slot_count) == 12, "PycdsRelocations.name_slot_count");
+_Static_assert(offsetof(PycdsRelocations, filename_count) == 16, "PycdsRelocations.filename_count");
+_Static_assert(offsetof(PycdsRelocations, version_count) == 20, "PycdsRelocations.version_count");
+_Static_assert(offsetof(PycdsRelocations, rebuilt_count) == 24, "PycdsRelocations.rebuilt_count");
+_Static_assert(offsetof(PycdsRelocations, reserved) == 28, "PycdsRelocations.reserved");
 
 /* All slots of a unit that point at one external object. */
 typedef struct PycdsRelocationGroup {

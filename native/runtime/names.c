@@ -42,7 +42,7 @@ PyObject *name_object(Archive *archive, uint32_t index) {
         name = py_new_ref(external_object(PYCDS_EXT_LATIN1 + (word & ~PYCDS_NAME_LATIN1)));
     } else {
         if (archive->block_state[block] != UNIT_READY && (archive->block_state[block] == UNIT_BAD || check_block(archive, block) != 0)) return NULL;
-        uint8_t *object = archive->data + archive->name_blocks[block].data_offset + ((uint64_t)word << 4);
+        uint8_t *object = archive->data + archive->name_blocks[block].data_offset + (uint64_t)word * PYCDS_OBJECT_ALIGNMENT;
         *(PyObject **)(void *)(object + archive->abi->type_offset) = &PyUnicode_Type;
         name = (PyObject *)(void *)object;
     }

@@ -202,7 +202,7 @@ static int check_units(const Archive *a, char why[PYCDS_WHY]) {
     for (uint32_t i = 0; i < a->unit_count; i++) {
         const PycdsUnit *u = &a->units[i];
         if (u->data_offset % PYCDS_UNIT_ALIGNMENT != 0 || u->data_offset < end || !range_ok(u->data_offset, u->data_size, a->data_size) ||
-            u->root % PYCDS_UNIT_ALIGNMENT != 0 || !range_ok(u->root, a->abi->code_basicsize, u->data_size))
+            u->root % PYCDS_OBJECT_ALIGNMENT != 0 || !range_ok(u->root, a->abi->code_basicsize, u->data_size))
             return refuse(why, "unit %" PRIu32 " is misplaced in DATA", i);
         end = u->data_offset + u->data_size;
         if (u->reloc_offset % 8 != 0 || u->reloc_size < sizeof(PycdsRelocations) || !range_ok(u->reloc_offset, u->reloc_size, a->relocations_size) || u->flags != 0)
@@ -238,7 +238,7 @@ int tables_name_ok(const Archive *a, uint32_t index, const PycdsNameBlock *block
     /* What we touch of a str: the smallest header there is, PyASCIIObject of 3.12+ (40 bytes; 16 more in free-threaded builds). */
     const uint64_t str_size = (uint64_t)a->abi->type_offset + 32;
     const uint32_t word = a->names[index];
-    return word & PYCDS_NAME_LATIN1 ? (word & ~PYCDS_NAME_LATIN1) <= 0xff : range_ok((uint64_t)word << 4, str_size, block->data_size);
+    return word & PYCDS_NAME_LATIN1 ? (word & ~PYCDS_NAME_LATIN1) <= 0xff : range_ok((uint64_t)word * PYCDS_OBJECT_ALIGNMENT, str_size, block->data_size);
 }
 
 int tables_check(const Archive *a, char why[PYCDS_WHY]) {

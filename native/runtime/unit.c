@@ -27,7 +27,9 @@ typedef struct Streams {
     const PycdsRelocationGroup *groups;
     const uint32_t *names;
     const PycdsRebuilt *rebuilt;
-    const uint16_t *slots, *after_internal, *end;
+    const void *indexes; /* into names, one a name slot; of index_width bytes */
+    uint32_t index_width;
+    const uint8_t *slots, *after_internal, *end;
 } Streams;
 
 /* ---- co_version ---------------------------------------------------------------- */
@@ -80,40 +82,42 @@ static int open_streams(Streams *s, const uint8_t *stream, uint32_t size) {
     memcpy(&s->head, stream, sizeof s->head); /* reloc_size was checked to hold it */
     const uint64_t groups = sizeof s->head, names = groups + (uint64_t)s->head.group_count * sizeof *s->groups,
                    rebuilt = names + (uint64_t)s->head.name_count * sizeof *s->names,
-                   slots = rebuilt + (uint64_t)s->head.rebuilt_count * sizeof *s->rebuilt;
-    if (slots > size || size % sizeof *s->slots != 0) return -1;
+                   indexes = rebuilt + (uint64_t)s->head.rebuilt_count * sizeof *s->rebuilt;
+    s->index_width = s->head.name_count <= UINT32_C(0x100) ? 1 : s->head.name_count <= UINT32_C(0x10000) ? 2 : 4;
+    const uint64_t slots = indexes + (uint64_t)s->head.name_slot_count * s->index_width;
+    if (slots > size || s->head.reserved != 0) return -1;
     s->groups = (const PycdsRelocationGroup *)(const void *)(stream + groups);
     s->names = (const uint32_t *)(const void *)(stream + names);
     s->rebuilt = (const PycdsRebuilt *)(const void *)(stream + rebuilt);
-    s->slots = (const uint16_t *)(const void *)(stream + slots);
-    s->end = (const uint16_t *)(const void *)(stream + size);
+    s->indexes = stream + indexes;
+    s->slots = stream + slots;
+    s->end = stream + size;
     return 0;
 }
 
+static inline uint32_t load_u16(const uint8_t *at) { return at[0] | (uint32_t)at[1] << 8; }
+static inline uint32_t load_u32(const uint8_t *at) { return load_u16(at) | load_u16(at + 2) << 16; }
+
 /*
- * Steps over `count` slots. -1 unless the stream holds them and they ascend, are
- * aligned to `width` bytes and lie in `size`. Since they ascend, the last one tells for all.
+ * Steps over `count` slots that are multiples of `width` bytes. -1 unless the stream
+ * holds them and they ascend and lie in `size`. Since they ascend, the last one tells for all.
  */
-static int measure(const uint16_t **stream, const uint16_t *end, uint32_t count, uint32_t width, uint64_t size) {
+static int measure(const uint8_t **stream, const uint8_t *end, uint32_t count, uint32_t width, uint64_t size) {
     enum { CHUNK = 64 };
-    const uint16_t *at = *stream;
-    const uint32_t misaligned = width / 4 - 1;
+    const uint8_t *at = *stream;
     uint64_t words = 0;
-    uint32_t bits = 0;
     if (count == 0) return 0;
     for (uint32_t i = 0; i < count;) {
         /* Most of any stream: no escape and no 0 in the next 64, in one vectorised look. */
         if (i != 0 && count - i >= CHUNK && end - at >= CHUNK) {
             uint32_t sum = 0;
-            uint16_t any = 0, odd_ones = 0;
+            uint8_t odd_ones = 0;
             for (int j = 0; j < CHUNK; j++) {
                 sum += at[j];
-                any |= at[j];
-                odd_ones |= (uint16_t)((at[j] == PYCDS_SLOT_ESCAPE) | (at[j] == 0));
+                odd_ones |= (uint8_t)((at[j] >= PYCDS_SLOT_U16) | (at[j] == 0));
             }
             if (!odd_ones) {
                 words += sum;
-                bits |= any;
                 at += CHUNK;
                 i += CHUNK;
                 continue;
@@ -123,29 +127,30 @@ static int measure(const uint16_t **stream, const uint16_t *end, uint32_t count,
         for (; i < stop; i++) {
             if (at == end) return -1;
             uint32_t delta = *at++;
-            if (delta == PYCDS_SLOT_ESCAPE) {
-                if (end - at < 2) return -1;
-                delta = at[0] | (uint32_t)at[1] << 16;
-                at += 2;
+            if (delta >= PYCDS_SLOT_U16) {
+                const int bytes = delta == PYCDS_SLOT_U16 ? 2 : 4;
+                if (end - at < bytes) return -1;
+                delta = bytes == 2 ? load_u16(at) : load_u32(at);
+                at += bytes;
             }
             if (delta == 0 && i != 0) return -1;
             words += delta;
-            bits |= delta;
         }
+        if (words > size) return -1; /* else a hostile sum could come round to a small one */
     }
     *stream = at;
-    return (bits & misaligned) != 0 || words * 4 + width > size ? -1 : 0;
+    return words * width + width > size ? -1 : 0;
 }
 
 static int measure_all(Streams *s, uint64_t size) {
-    const uint16_t *at = s->slots;
+    const uint8_t *at = s->slots;
     if (measure(&at, s->end, s->head.internal_count, 8, size) != 0) return -1;
     s->after_internal = at;
     for (uint32_t i = 0; i < s->head.group_count; i++) {
         if (external_object(s->groups[i].external) == NULL) return -1;
         if (measure(&at, s->end, s->groups[i].count, 8, size) != 0) return -1;
     }
-    if (measure(&at, s->end, s->head.name_count, 8, size) != 0) return -1;
+    if (measure(&at, s->end, s->head.name_slot_count, 8, size) != 0) return -1;
     if (measure(&at, s->end, s->head.filename_count, 8, size) != 0) return -1;
     if (measure(&at, s->end, s->head.version_count, 4, size) != 0) return -1;
     for (uint32_t i = 0; i < s->head.rebuilt_count; i++) {
@@ -156,12 +161,24 @@ static int measure_all(Streams *s, uint64_t size) {
     return at == s->end ? 0 : -1;
 }
 
+/* Each name slot has one of the unit's own names. */
+#define INDEXES_OK(type)                                                                             \
+    do {                                                                                             \
+        const type *index = s->indexes;                                                              \
+        for (uint32_t i = 0; i < s->head.name_slot_count; i++) largest = index[i] > largest ? index[i] : largest; \
+    } while (0)
+
 /* Every name of the unit canonical. -1: a bad index or block, or an exception. */
 static int resolve_names(Archive *a, const Streams *s) {
+    uint32_t largest = 0;
+    if (s->index_width == 1) INDEXES_OK(uint8_t);
+    else if (s->index_width == 2) INDEXES_OK(uint16_t);
+    else INDEXES_OK(uint32_t);
+    if (s->head.name_slot_count != 0 && largest >= s->head.name_count) return -1;
     for (uint32_t i = 0; i < s->head.name_count; i++) {
-        const uint32_t index = s->names[i];
-        if (index >= a->name_count) return -1;
-        if (a->canonical[index] == NULL && name_object(a, index) == NULL) return -1;
+        const uint32_t number = s->names[i];
+        if (number >= a->name_count) return -1;
+        if (a->canonical[number] == NULL && name_object(a, number) == NULL) return -1;
     }
     return 0;
 }
@@ -178,38 +195,48 @@ static int digest_matches(const uint8_t *data, const uint8_t *stream, const Pycd
 /* ---- pass 2: only writes ------------------------------------------------------------- */
 
 /* Runs `action` at every `slot` of a measured stream. A macro, so that each loop is compiled for its action. */
-#define EACH_SLOT(at, base, count, action)                                 \
+#define EACH_SLOT(at, base, count, width, action)                          \
     do {                                                                   \
         uint8_t *slot = (base);                                            \
         for (uint32_t left_ = (count); left_ != 0; left_--) {              \
             uint32_t delta_ = *(at)++;                                     \
-            if (__builtin_expect(delta_ == PYCDS_SLOT_ESCAPE, 0)) {        \
-                delta_ = (at)[0] | (uint32_t)(at)[1] << 16;                \
-                (at) += 2;                                                 \
+            if (__builtin_expect(delta_ >= PYCDS_SLOT_U16, 0)) {           \
+                const int wide_ = delta_ == PYCDS_SLOT_U32;                \
+                delta_ = wide_ ? load_u32(at) : load_u16(at);              \
+                (at) += wide_ ? 4 : 2;                                     \
             }                                                              \
-            slot += (uint64_t)delta_ * 4;                                  \
+            slot += (uint64_t)delta_ * (width);                            \
             action;                                                        \
         }                                                                  \
     } while (0)
 
 /* All streams but the rebuilt ones; returns where those begin. */
-static const uint16_t *relocate(const Archive *a, const Streams *s, uint8_t *base, PyObject *filename, uint32_t version) {
-    const uint16_t *at = s->slots;
+static const uint8_t *relocate(const Archive *a, const Streams *s, uint8_t *base, PyObject *filename, uint32_t version) {
+    const uint8_t *at = s->slots;
     if (a->delta == 0) {
         at = s->after_internal; /* laid out for the very address that it has */
     } else {
         const uint64_t delta = (uint64_t)a->delta;
-        EACH_SLOT(at, base, s->head.internal_count, *(uint64_t *)(void *)slot += delta);
+        EACH_SLOT(at, base, s->head.internal_count, 8, *(uint64_t *)(void *)slot += delta);
     }
     for (uint32_t i = 0; i < s->head.group_count; i++) {
         PyObject *const object = external_object(s->groups[i].external);
-        EACH_SLOT(at, base, s->groups[i].count, SLOT(slot, 0) = object);
+        EACH_SLOT(at, base, s->groups[i].count, 8, SLOT(slot, 0) = object);
     }
     PyObject *const *const canonical = a->canonical;
-    const uint32_t *name = s->names;
-    EACH_SLOT(at, base, s->head.name_count, SLOT(slot, 0) = canonical[*name++]);
-    EACH_SLOT(at, base, s->head.filename_count, SLOT(slot, 0) = filename);
-    EACH_SLOT(at, base, s->head.version_count, *(uint32_t *)(void *)slot = version++);
+    const uint32_t *const names = s->names;
+    if (s->index_width == 1) {
+        const uint8_t *index = s->indexes;
+        EACH_SLOT(at, base, s->head.name_slot_count, 8, SLOT(slot, 0) = canonical[names[*index++]]);
+    } else if (s->index_width == 2) {
+        const uint16_t *index = s->indexes;
+        EACH_SLOT(at, base, s->head.name_slot_count, 8, SLOT(slot, 0) = canonical[names[*index++]]);
+    } else {
+        const uint32_t *index = s->indexes;
+        EACH_SLOT(at, base, s->head.name_slot_count, 8, SLOT(slot, 0) = canonical[names[*index++]]);
+    }
+    EACH_SLOT(at, base, s->head.filename_count, 8, SLOT(slot, 0) = filename);
+    EACH_SLOT(at, base, s->head.version_count, 4, *(uint32_t *)(void *)slot = version++);
     return at;
 }
 
@@ -227,11 +254,11 @@ static PyObject *make_frozenset(uint8_t *base, const PycdsRebuilt *r) {
     return set;
 }
 
-static int rebuild(const Streams *s, const uint16_t *at, uint8_t *base) {
+static int rebuild(const Streams *s, const uint8_t *at, uint8_t *base) {
     for (uint32_t i = 0; i < s->head.rebuilt_count; i++) {
         PyObject *const set = make_frozenset(base, &s->rebuilt[i]); /* its reference is the image's */
         if (set == NULL) return -1;
-        EACH_SLOT(at, base, s->rebuilt[i].slot_count, SLOT(slot, 0) = set);
+        EACH_SLOT(at, base, s->rebuilt[i].slot_count, 8, SLOT(slot, 0) = set);
     }
     return 0;
 }
@@ -271,7 +298,7 @@ PyObject *unit_code(Archive *archive, uint32_t unit, PyObject *filename, char wh
      */
     archive->unit_state[unit] = UNIT_BAD;
     Py_IncRef(filename);
-    const uint16_t *rest = relocate(archive, &streams, base, filename, version);
+    const uint8_t *rest = relocate(archive, &streams, base, filename, version);
     if (rebuild(&streams, rest, base) != 0) {
         if (PyErr_ExceptionMatches(PyExc_MemoryError)) return NULL;
         PyErr_Clear();

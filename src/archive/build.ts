@@ -13,7 +13,7 @@ import { NameTable } from "../graph/names.ts";
 import { codecs, encodeTable, viewOf } from "../image/codec.ts";
 import type { RecordOf } from "../image/codec.ts";
 import { encodeMeta } from "../image/meta.ts";
-import { abiFlag, features, selfCheckSubject, selfCheckWhat } from "../image/schema.ts";
+import { abiFlag, features, objectAlignment, selfCheckSubject, selfCheckWhat } from "../image/schema.ts";
 import { encodeRelocations } from "../image/slots.ts";
 import { StringTable } from "../image/strings.ts";
 import { writeImage } from "../image/writer.ts";
@@ -244,7 +244,7 @@ function unitTable(units: readonly LaidOutUnit[], plan: DataPlan, relocations: R
 }
 
 function nameWords({ locations }: LaidOutNames): Uint32Array {
-  return Uint32Array.from(locations, (location) => (location.kind === "latin1" ? 0x80000000 + location.codePoint : location.offset / 16));
+  return Uint32Array.from(locations, (location) => (location.kind === "latin1" ? 0x80000000 + location.codePoint : location.offset / objectAlignment));
 }
 
 function nameBlockTable({ blocks }: LaidOutNames, plan: DataPlan): RecordOf<"NameBlock">[] {

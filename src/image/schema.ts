@@ -27,12 +27,14 @@ const f = <const N extends string, const T extends FieldType>(name: N, type: T, 
 
 export const magic = Uint8Array.of(0x50, 0x59, 0x43, 0x44, 0x53, 0x0d, 0x0a, 0x1a); // "PYCDS\r\n\x1a": text-mode damage shows
 export const byteOrderMark = 0x01020304;
-export const formatVersion = 2;
+export const formatVersion = 3;
 export const none = 0xffffffff;
 /** Alignment of the DATA section, valid for 4, 16 and 64 KiB pages. */
 export const segmentAlignment = 0x10000;
-/** Alignment of a unit inside DATA, and of every object inside a unit. */
+/** Alignment of a unit and of a name block inside DATA. */
 export const unitAlignment = 16;
+/** Alignment of every object in a unit or name block: that of the interpreter's own static objects. */
+export const objectAlignment = 8;
 
 /** Most copies of a source string's code in one process (Pure.uses): enough for every namedtuple of a large program. */
 export const mostUses = 4096;
@@ -62,7 +64,7 @@ export const sectionDocs: Readonly<Record<SectionName, string>> = {
   entries: "Entry structs, by folder, then by name",
   entryHash: "u32 open-addressing table: entry index + 1, 0 is empty; slot = (XXH3(tail) ^ folder * 0x9E3779B97F4A7C15 mod 2^64) >> 7 & (size - 1)",
   units: "Unit structs",
-  names: "u32 a name: byte offset of its str object in its block >> 4, or 0x80000000 | code point for a one-character Latin-1 name",
+  names: "u32 a name: byte offset of its str object in its block >> 3, or 0x80000000 | code point for a one-character Latin-1 name",
   nameBlocks: "NameBlock structs, ascending by first name",
   pures: "Pure structs: results of pure functions by their input, ascending by kind, flags and text",
   pureHash: "u32 open-addressing table: pure index + 1, 0 is empty; slot = (XXH3(text) ^ (kind << 32 | flags) * 0x9E3779B97F4A7C15 mod 2^64) >> 7 & (size - 1)",
@@ -292,17 +294,20 @@ export const structs = {
   Relocations: {
     name: "Relocations",
     doc:
-      "Head of a unit's relocation stream. Then, in this order: group_count RelocationGroup structs; name_count u32 name indices; " +
-      "rebuilt_count Rebuilt structs; and u16 slot streams: internal, one for each group, names, filename, code versions, rebuilt slots " +
-      "(all records' slots in one stream, each record's first slot counted from 0 again). A slot stream is a run of u16 deltas in 4-byte words from the previous slot " +
-      "(from the unit's start for the first); 0xffff is followed by the delta as two u16, low half first.",
+      "Head of a unit's relocation stream. Then, in this order: group_count RelocationGroup structs; name_count u32 name numbers, each once; " +
+      "rebuilt_count Rebuilt structs; name_slot_count indexes into those name numbers (u8 where there are at most 256 of them, u16 at most 65536, else u32), one a name slot; " +
+      "and slot streams: internal, one for each group, names, filename, code versions, rebuilt slots " +
+      "(all records' slots in one stream, each record's first slot counted from 0 again). A slot stream is a run of bytes: deltas in words of 8 bytes (code versions: 4) from the previous slot " +
+      "(from the unit's start for the first); 0xfe is followed by the delta as u16, 0xff as u32, little-endian and unaligned.",
     fields: [
       f("internal_count", "u32", "slots: add the unit's mapped start minus its requested start"),
       f("group_count", "u32", "external groups"),
-      f("name_count", "u32", "interned-name slots"),
+      f("name_count", "u32", "different interned names"),
+      f("name_slot_count", "u32", "slots that receive one of them"),
       f("filename_count", "u32", "slots that receive the module's path"),
       f("version_count", "u32", "co_version slots (u32)"),
       f("rebuilt_count", "u32", "objects made at load, children first"),
+      f("reserved", "u32", "0"),
     ],
   },
   RelocationGroup: {

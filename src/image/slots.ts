@@ -2,8 +2,8 @@
  * Slot streams and the relocation stream of a unit (schema.ts, Relocations).
  *
  * A slot is the offset in its unit of something that changes at load. Streams
- * store the distance to the previous slot in 4-byte words as u16; 0xffff says
- * that the distance follows as two u16, low half first.
+ * store the distance to the previous slot in words of 8 bytes (co_version: 4) as
+ * one byte; 0xfe and 0xff say that it follows as u16 or u32.
  */
 import { ByteReader, ByteWriter } from "../base/bytes.ts";
 import { PycdsError } from "../base/errors.ts";
@@ -27,37 +27,47 @@ export interface Relocations {
   }[];
 }
 
-const escape = 0xffff;
+/** A byte of a slot stream: the distance itself below these; behind them it follows as u16 or u32. */
+const follows16 = 0xfe;
+const follows32 = 0xff;
 
-export function encodeSlots(writer: ByteWriter, slots: readonly number[]): void {
+/** Words that a slot is a multiple of: pointers, and u32 co_version. */
+type SlotWidth = 4 | 8;
+
+export function encodeSlots(writer: ByteWriter, slots: readonly number[], width: SlotWidth): void {
   let previous = 0;
   for (const slot of slots) {
-    const delta = slot - previous;
-    if (delta < 0 || delta % 4 !== 0 || delta / 4 > 0xffffffff) throw new RangeError(`slot ${slot} cannot follow ${previous}`);
-    const words = delta / 4;
-    if (words < escape) {
-      writer.u16(words);
+    const words = (slot - previous) / width;
+    if (words >= 0 && words < follows16 && Number.isInteger(words)) {
+      writer.u8(words);
     } else {
-      writer.u16(escape);
-      writer.u16(words & 0xffff);
-      writer.u16(Math.floor(words / 0x10000));
+      if (!Number.isInteger(words) || words < 0 || words > 0xffffffff) throw new RangeError(`slot ${slot} cannot follow ${previous}`);
+      writer.u8(words <= 0xffff ? follows16 : follows32);
+      if (words <= 0xffff) writer.u16(words);
+      else writer.u32(words);
     }
     previous = slot;
   }
 }
 
 /** `count` slots; throws TRUNCATED when the stream ends before. */
-export function decodeSlots(reader: ByteReader, count: number): number[] {
-  expect(reader, count, 2);
+export function decodeSlots(reader: ByteReader, count: number, width: SlotWidth): number[] {
+  expect(reader, count, 1);
   const slots: number[] = [];
   let previous = 0;
   for (let index = 0; index < count; index++) {
-    let words = reader.u16();
-    if (words === escape) words = reader.u16() + reader.u16() * 0x10000;
-    previous += words * 4;
+    let words = reader.u8();
+    if (words === follows16) words = reader.u16();
+    else if (words === follows32) words = reader.u32();
+    previous += words * width;
     slots.push(previous);
   }
   return slots;
+}
+
+/** Bytes of an index into the unit's own list of names. */
+export function indexWidth(names: number): 1 | 2 | 4 {
+  return names <= 0x100 ? 1 : names <= 0x10000 ? 2 : 4;
 }
 
 /** A count that the rest of the stream cannot hold is refused before anything is allocated for it. */
@@ -85,26 +95,47 @@ export function encodeRelocations(relocations: Relocations): Uint8Array {
   const writer = new ByteWriter(256);
   // Ascending numbers and no empty groups: one set of relocations has one encoding.
   const groups = [...relocations.external].filter(([, slots]) => slots.length > 0).toSorted(([a], [b]) => a - b);
+  const own = new Map<number, number>();
+  const indexes = relocations.names.map(({ name }) => {
+    const index = own.get(name) ?? own.size;
+    if (index === own.size) own.set(name, index);
+    return index;
+  });
   put(writer, "Relocations", {
     internal_count: relocations.internal.length,
     group_count: groups.length,
-    name_count: relocations.names.length,
+    name_count: own.size,
+    name_slot_count: relocations.names.length,
     filename_count: relocations.filename.length,
     version_count: relocations.codeVersion.length,
     rebuilt_count: relocations.rebuilt.length,
+    reserved: 0,
   });
   for (const [external, slots] of groups) put(writer, "RelocationGroup", { external, count: slots.length });
-  for (const { name } of relocations.names) writer.u32(name);
+  for (const name of own.keys()) writer.u32(name);
   for (const { kind, items, count, slots } of relocations.rebuilt) {
     put(writer, "Rebuilt", { kind: rebuiltKind[kind], items, item_count: count, slot_count: slots.length });
   }
-  encodeSlots(writer, relocations.internal);
-  for (const [, slots] of groups) encodeSlots(writer, slots);
-  encodeSlots(writer, relocations.names.map(({ slot }) => slot));
-  encodeSlots(writer, relocations.filename);
-  encodeSlots(writer, relocations.codeVersion);
-  for (const { slots } of relocations.rebuilt) encodeSlots(writer, slots);
+  const width = indexWidth(own.size);
+  for (const index of indexes) {
+    if (width === 1) writer.u8(index);
+    else if (width === 2) writer.u16(index);
+    else writer.u32(index);
+  }
+  encodeSlots(writer, relocations.internal, 8);
+  for (const [, slots] of groups) encodeSlots(writer, slots, 8);
+  encodeSlots(writer, relocations.names.map(({ slot }) => slot), 8);
+  encodeSlots(writer, relocations.filename, 8);
+  encodeSlots(writer, relocations.codeVersion, 4);
+  for (const { slots } of relocations.rebuilt) encodeSlots(writer, slots, 8);
   return writer.done().slice();
+}
+
+/** The unit's own list of names in an encoded stream, in place: the numbers may be changed. */
+export function namesOf(stream: Uint8Array): DataView {
+  const view = viewOf(stream);
+  const head = codecs.Relocations.read(view, 0);
+  return new DataView(view.buffer, view.byteOffset + codecs.Relocations.size + head.group_count * codecs.RelocationGroup.size, head.name_count * 4);
 }
 
 /**
@@ -118,25 +149,32 @@ export function decodeRelocations(bytes: Uint8Array, file?: string): Relocations
   const fail = (why: string): never => {
     throw new PycdsError("IMAGE_RELOCATIONS", "relocation stream is damaged", why, { ...(file === undefined ? {} : { file }), offset: reader.offset });
   };
+  if (head.reserved !== 0) fail("its reserved field is not 0");
   expect(reader, head.group_count, codecs.RelocationGroup.size);
   const groups = Array.from({ length: head.group_count }, () => get(reader, "RelocationGroup"));
   expect(reader, head.name_count, 4);
-  const names = Array.from({ length: head.name_count }, () => reader.u32());
+  const own = Array.from({ length: head.name_count }, () => reader.u32());
   expect(reader, head.rebuilt_count, codecs.Rebuilt.size);
   const records = Array.from({ length: head.rebuilt_count }, () => get(reader, "Rebuilt"));
+  const width = indexWidth(own.length);
+  expect(reader, head.name_slot_count, width);
+  const names = Array.from({ length: head.name_slot_count }, () => {
+    const index = width === 1 ? reader.u8() : width === 2 ? reader.u16() : reader.u32();
+    return own[index] ?? fail(`name ${index} of its ${own.length} does not exist`);
+  });
 
-  const internal = decodeSlots(reader, head.internal_count);
+  const internal = decodeSlots(reader, head.internal_count, 8);
   const external = new Map<number, readonly number[]>();
   for (const group of groups) {
     if (external.has(group.external)) fail(`external ${group.external} has two groups`);
-    external.set(group.external, decodeSlots(reader, group.count));
+    external.set(group.external, decodeSlots(reader, group.count, 8));
   }
-  const nameSlots = decodeSlots(reader, head.name_count);
-  const filename = decodeSlots(reader, head.filename_count);
-  const codeVersion = decodeSlots(reader, head.version_count);
+  const nameSlots = decodeSlots(reader, head.name_slot_count, 8);
+  const filename = decodeSlots(reader, head.filename_count, 8);
+  const codeVersion = decodeSlots(reader, head.version_count, 4);
   const rebuilt = records.map((record) => {
     if (record.kind !== rebuiltKind.frozenset) fail(`rebuilt kind ${record.kind} does not exist`);
-    return { kind: "frozenset" as const, items: record.items, count: record.item_count, slots: decodeSlots(reader, record.slot_count) };
+    return { kind: "frozenset" as const, items: record.items, count: record.item_count, slots: decodeSlots(reader, record.slot_count, 8) };
   });
   if (reader.remaining !== 0) fail(`${reader.remaining} bytes left over`);
   return {

@@ -4,7 +4,7 @@ import { codecs } from "./codec.ts";
 import type { Faults } from "./faults.ts";
 import { entryHash, folderHash, probe, pureHash } from "./hash.ts";
 import type { ImageReader } from "./reader.ts";
-import { entryKind, mostUses, none, pureKind, selfCheckSubject, selfCheckWhat, stampKind, suffixLoader, unitAlignment } from "./schema.ts";
+import { entryKind, mostUses, none, objectAlignment, pureKind, selfCheckSubject, selfCheckWhat, stampKind, suffixLoader, unitAlignment } from "./schema.ts";
 import { tableStruct, wordSections } from "./sections.ts";
 import type { TableName } from "./sections.ts";
 
@@ -228,7 +228,7 @@ class TableChecks {
       if (unit.data_offset % BigInt(unitAlignment) !== 0n || unit.data_offset < dataEnd) bad("data_offset", `${unit.data_offset} is not aligned or begins before ${dataEnd}`);
       dataEnd = unit.data_offset + BigInt(unit.data_size);
       if (dataEnd > BigInt(data.size)) bad("data_size", `it ends at ${dataEnd}, DATA at ${data.size}`);
-      if (unit.root >= unit.data_size || unit.root % unitAlignment !== 0) bad("root", `offset ${unit.root} cannot be an object's in ${unit.data_size} bytes`);
+      if (unit.root >= unit.data_size || unit.root % objectAlignment !== 0) bad("root", `offset ${unit.root} cannot be an object's in ${unit.data_size} bytes`);
       if (unit.reloc_offset % 8n !== 0n || unit.reloc_offset < relocationsEnd) bad("reloc_offset", `${unit.reloc_offset} is not aligned or begins before ${relocationsEnd}`);
       relocationsEnd = unit.reloc_offset + BigInt(unit.reloc_size);
       if (relocationsEnd > BigInt(relocations.size)) bad("reloc_size", `it ends at ${relocationsEnd}, the section at ${relocations.size}`);
@@ -255,7 +255,7 @@ class TableChecks {
       for (let name = block.first_name; name < Math.min(next, names.length); name++) {
         const word = names[name] ?? 0;
         const latin1 = word >= 0x80000000;
-        if (latin1 ? word - 0x80000000 > 0xff : word * 16 >= block.data_size) {
+        if (latin1 ? word - 0x80000000 > 0xff : word * objectAlignment >= block.data_size) {
           this.faults.add("IMAGE_TABLE", "archive is damaged", `names[${name}]: 0x${word.toString(16)} is no place in a block of ${block.data_size} bytes and no Latin-1 character`, this.image.sections.names.offset + name * 4);
         }
       }

@@ -5,6 +5,7 @@ import { paddedText, viewOf } from "../image/codec.ts";
 import type { RecordOf } from "../image/codec.ts";
 import type { ImageModule, ImageStamp } from "../image/meta.ts";
 import type { ImageReader } from "../image/reader.ts";
+import { objectAlignment } from "../image/schema.ts";
 import { addressText, featureNames, flavourOf, versionText } from "./summary.ts";
 
 export interface DiffSide {
@@ -54,12 +55,12 @@ function nameBytes(image: ImageReader): readonly Uint8Array[] {
   return image.nameBlocks.flatMap((block) => {
     const data = image.nameBlockData(block);
     const words = [...image.names.subarray(block.first_name, block.first_name + block.name_count)];
-    const starts = words.filter((word) => word < 0x80000000).map((word) => word * 16);
+    const starts = words.filter((word) => word < 0x80000000).map((word) => word * objectAlignment);
     let next = 0;
     return words.map((word) => {
       if (word >= 0x80000000) return Uint8Array.of(word & 0xff);
       next += 1;
-      return data.subarray(word * 16, starts[next] ?? data.byteLength);
+      return data.subarray(word * objectAlignment, starts[next] ?? data.byteLength);
     });
   });
 }

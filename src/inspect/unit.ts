@@ -6,7 +6,7 @@ import { PycdsError } from "../base/errors.ts";
 import type { RecordOf } from "../image/codec.ts";
 import { viewOf } from "../image/codec.ts";
 import type { ImageReader } from "../image/reader.ts";
-import { features, unitAlignment } from "../image/schema.ts";
+import { features, objectAlignment } from "../image/schema.ts";
 import type { Relocations } from "../image/slots.ts";
 
 export interface UnitObject {
@@ -152,8 +152,8 @@ export function checkUnit(image: ImageReader, unit: RecordOf<"Unit">, header: { 
   const objects = unitObjects(image, relocations);
   checkPointers(data, image.base + Number(unit.data_offset), relocations, objects, abi.code_basicsize, report);
   for (const { offset, type } of objects) {
-    if (offset < 0 || offset % unitAlignment !== 0) {
-      report(`a ${type} object is not aligned`, offset);
+    if (offset < 0 || offset % objectAlignment !== 0) {
+      report(`a ${type} object does not lie in it, or is not aligned`, offset);
       continue;
     }
     const bytes = data.subarray(offset, offset + abi.type_offset);

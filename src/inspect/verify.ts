@@ -6,7 +6,7 @@ import type { RecordOf } from "../image/codec.ts";
 import { checkImage } from "../image/reader.ts";
 import type { ImageReader } from "../image/reader.ts";
 import { decodePattern } from "../image/pure.ts";
-import { none, pureKind } from "../image/schema.ts";
+import { none, objectAlignment, pureKind } from "../image/schema.ts";
 import { sectionOrder } from "../image/sections.ts";
 import { checkUnit } from "./unit.ts";
 
@@ -91,7 +91,7 @@ function checkNames(image: ImageReader, report: Report): void {
     let previous = -1;
     for (const word of image.names.subarray(block.first_name, block.first_name + block.name_count)) {
       if (word >= 0x80000000) continue;
-      const offset = word * 16;
+      const offset = word * objectAlignment;
       if (offset <= previous) report("VERIFY_NAMES", `name block ${number}: its names are not in order`, start + offset);
       previous = offset;
       // ob_type is the runtime's to fill in; anything else there would be taken for a pointer.

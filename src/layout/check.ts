@@ -74,7 +74,7 @@ class UnitChecker {
     const { bytes, objects, relocations } = this.unit;
     if (bytes.length % 16 !== 0) this.add("alignment", bytes.length, "the unit's size is no multiple of 16");
     const places = objects.map((object) => {
-      if (object.offset % 16 !== 0) this.add("alignment", object.offset, `a ${object.type} at an address that is no multiple of 16`);
+      if (object.offset % 8 !== 0) this.add("alignment", object.offset, `a ${object.type} at an address that is no multiple of 8`);
       return { start: object.offset - this.gcHeader(object), end: object.offset + object.size, what: object.type as string };
     });
     if (objects.some((object, index) => index > 0 && object.offset <= (objects[index - 1]?.offset ?? 0))) {

@@ -12,7 +12,7 @@ export const maxNameBlock = 0x10000;
 
 /** Where the runtime finds a name. */
 export type NameLocation =
-  /** a str object at this offset of its block, a multiple of 16 */
+  /** a str object at this offset of its block, a multiple of 8 */
   | { readonly kind: "block"; readonly offset: number }
   /** the interpreter's own one-character string */
   | { readonly kind: "latin1"; readonly codePoint: number };

@@ -75,21 +75,22 @@ describe("struct codec", () => {
   });
 });
 
-const slotList = fc
-  .array(fc.oneof(fc.integer({ min: 1, max: 40 }), fc.constantFrom(0xfffe, 0xffff, 0x10000, 0x12345678)), { maxLength: 40 })
+const slotsOf = (width: 4 | 8): fc.Arbitrary<number[]> => fc
+  .array(fc.oneof(fc.integer({ min: 1, max: 40 }), fc.constantFrom(0xfd, 0xfe, 0xff, 0x100, 0xffff, 0x10000, 0x12345678)), { maxLength: 40 })
   .map((deltas) => {
-    let at = -4;
-    return deltas.map((delta) => (at += delta * 4));
+    let at = -width;
+    return deltas.map((delta) => (at += delta * width));
   });
+const slotList = slotsOf(8);
 
 describe("slot streams", () => {
-  it("round trip, with deltas around the escape", () => {
+  it.each([4, 8] as const)("round trip in words of %i, with deltas around the escapes", (width) => {
     fc.assert(
-      fc.property(slotList, (slots) => {
+      fc.property(slotsOf(width), (slots) => {
         const writer = new ByteWriter();
-        encodeSlots(writer, slots);
+        encodeSlots(writer, slots, width);
         const reader = new ByteReader(writer.done());
-        expect(decodeSlots(reader, slots.length)).toEqual(slots);
+        expect(decodeSlots(reader, slots.length, width)).toEqual(slots);
         expect(reader.remaining).toBe(0);
       }),
     );
@@ -97,24 +98,28 @@ describe("slot streams", () => {
 
   it("is the documented encoding", () => {
     const writer = new ByteWriter();
-    encodeSlots(writer, [0, 8, 8 + 0xfffe * 4, 8 + 0xfffe * 4 + 0xffff * 4, 8 + 0xfffe * 4 + 0xffff * 4 + 0x12345678 * 4]);
-    const words = [0, 2, 0xfffe, 0xffff, 0xffff, 0, 0xffff, 0x5678, 0x1234];
-    expect([...writer.done()]).toEqual(words.flatMap((word) => [word & 0xff, word >>> 8]));
+    let at = 0;
+    encodeSlots(writer, [0, 2, 0xfd, 0xfe, 0xffff, 0x10000, 0x12345678].map((words) => (at += words * 8)), 8);
+    expect([...writer.done()]).toEqual([0, 2, 0xfd, 0xfe, 0xfe, 0, 0xfe, 0xff, 0xff, 0xff, 0, 0, 1, 0, 0xff, 0x78, 0x56, 0x34, 0x12]);
   });
 
   it("refuses slots that go back or lie between words", () => {
-    expect(() => encodeSlots(new ByteWriter(), [8, 4])).toThrow(RangeError);
-    expect(() => encodeSlots(new ByteWriter(), [2])).toThrow(RangeError);
+    expect(() => encodeSlots(new ByteWriter(), [8, 0], 8)).toThrow(RangeError);
+    expect(() => encodeSlots(new ByteWriter(), [4], 8)).toThrow(RangeError);
+    expect(() => encodeSlots(new ByteWriter(), [2], 4)).toThrow(RangeError);
   });
 });
+
+/** Names of a few units: more than fit into an index of one byte. */
+const manyNames = fc.constant(Array.from({ length: 700 }, (_, slot) => ({ slot: slot * 8, name: (slot * 7) % 300 })));
 
 const relocations = fc.record({
   internal: slotList,
   external: fc.array(fc.tuple(fc.integer({ min: 0, max: 2053 }), slotList.filter((slots) => slots.length > 0)), { maxLength: 5 })
     .map((groups) => new Map([...new Map(groups)].sort(([a], [b]) => a - b))),
-  names: slotList.chain((slots) => fc.tuple(...slots.map((slot) => fc.integer({ min: 0, max: 1e6 }).map((name) => ({ slot, name }))))),
+  names: fc.oneof({ weight: 9, arbitrary: slotList.chain((slots) => fc.tuple(...slots.map((slot) => fc.integer({ min: 0, max: 1e6 }).map((name) => ({ slot, name }))))) }, { weight: 1, arbitrary: manyNames }),
   filename: slotList,
-  codeVersion: slotList,
+  codeVersion: slotsOf(4),
   rebuilt: fc.array(fc.record({ kind: fc.constant("frozenset" as const), items: fc.integer({ min: 0, max: 1e6 }), count: fc.integer({ min: 0, max: 9 }), slots: slotList }), { maxLength: 4 }),
 });
 
@@ -153,9 +158,9 @@ describe("relocation streams", () => {
   });
 
   it("refuses a count that the stream cannot hold before it allocates for it", () => {
-    for (let huge = 0; huge < 6; huge++) {
+    for (let huge = 0; huge < 7; huge++) {
       const head = new ByteWriter();
-      for (let count = 0; count < 6; count++) head.u32(count === huge ? 0xffffffff : 0);
+      for (let count = 0; count < 8; count++) head.u32(count === huge ? 0xffffffff : 0);
       expect(() => decodeRelocations(head.done()), `count ${huge}`).toThrow(expect.objectContaining({ code: "IMAGE_RELOCATIONS" }));
     }
   });

@@ -5,6 +5,7 @@ import { buildArchive } from "../../src/archive/build.ts";
 import type { BuildInput } from "../../src/archive/types.ts";
 import { openImage } from "../../src/image/reader.ts";
 import type { ImageReader } from "../../src/image/reader.ts";
+import { formatVersion } from "../../src/image/schema.ts";
 import { diff } from "../../src/inspect/diff.ts";
 import { checkMap, mapFile } from "../../src/inspect/map.ts";
 import { listModules, summary, versionText } from "../../src/inspect/summary.ts";
@@ -112,7 +113,7 @@ describe.each(known)("inspection of an archive for $version ($exe)", (python) =>
 
   it("summary and modules: what the build put in", () => {
     const found = summary(image);
-    expect(found).toMatchObject({ modules: input.modules.length - 1, traced: 2 - 1, excluded: 2, units: input.modules.length - 1, served: input.modules.length - 1, format: 2 });
+    expect(found).toMatchObject({ modules: input.modules.length - 1, traced: 2 - 1, excluded: 2, units: input.modules.length - 1, served: input.modules.length - 1, format: formatVersion });
     expect(found.target.version.startsWith(python.version)).toBe(true);
     expect(summaryText(found)).toContain(found.digest);
     expect(modulesText(listModules(image))).toContain(join(root, "pkg/sub.py"));

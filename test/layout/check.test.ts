@@ -36,7 +36,7 @@ describe.each(abis)("$id", (abi) => {
   it("passes a sound unit", () => expect(checkUnit(fresh(), abi)).toEqual([]));
 
   const faults: readonly (readonly [Problem["code"], string, (unit: Parts) => void])[] = [
-    ["alignment", "an object moved by 8", (unit) => { unit.objects = unit.objects.map((object) => (object.type === "int" ? { ...object, offset: object.offset + 8 } : object)); }],
+    ["alignment", "an object moved by 4", (unit) => { unit.objects = unit.objects.map((object) => (object.type === "int" ? { ...object, offset: object.offset + 4 } : object)); }],
     ["overlap", "an object that is too long", (unit) => { unit.objects = unit.objects.map((object) => (object.type === "int" ? { ...object, size: object.size + 64 } : object)); }],
     ["range", "an object beyond the end", (unit) => { unit.objects = [...unit.objects, { offset: unit.bytes.length + 16, size: 32, type: "int" }]; }],
     ["range", "a slot beyond the end", (unit) => { unit.relocations.internal = [...unit.relocations.internal, unit.bytes.length]; }],

@@ -102,7 +102,7 @@ class Comparison:
             self.fault(path, "%d bytes, stock has %d and %d" % (self.unit.objects[offset][0], size, extra))
             return
         a, b = ctypes.string_at(id(stock), size), ctypes.string_at(base + offset, size)
-        if (base + offset) % 16:
+        if (base + offset) % 8:
             self.fault(path, "not aligned")
         for i in range(TYPE_AT, size, 8):
             self.words += 1

@@ -160,7 +160,7 @@ describe.skipIf(python === undefined)("a name", () => {
 
   it.each<readonly [string, (damage: Damage) => unknown]>([
     ["outside of its block", (d) => d.setWord("names", last(d), 0x7fffffff)],
-    ["that ends outside of its block", (d) => d.setWord("names", last(d), (d.rows("nameBlocks").at(-1)?.data_size ?? 0) / 16 - 2)],
+    ["that ends outside of its block", (d) => d.setWord("names", last(d), (d.rows("nameBlocks").at(-1)?.data_size ?? 0) / 8 - 2)],
     ["beyond Latin-1", (d) => d.setWord("names", last(d), 0x80000100)],
   ])("%s is refused at its use: with the units that need it, and no others", (what, make) => {
     const damage = damaged();

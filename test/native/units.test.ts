@@ -57,26 +57,29 @@ describe.skipIf(python === undefined)(`units${missing}`, () => {
     return harness(sanitized, ["load", written("stream", damage.sealed())]).stdout.split("\n")[number] ?? "";
   };
   /** The unit with the frozensets, and where the parts of its stream are. */
-  const parts = (view: DataView): { readonly groups: number; readonly names: number; readonly rebuilt: number; readonly slots: number } => {
-    const names = 24 + view.getUint32(4, true) * 8;
+  const parts = (view: DataView): { readonly groups: number; readonly names: number; readonly rebuilt: number; readonly indexes: number; readonly slots: number } => {
+    const names = 32 + view.getUint32(4, true) * 8;
     const rebuilt = names + view.getUint32(8, true) * 4;
-    return { groups: 24, names, rebuilt, slots: rebuilt + view.getUint32(20, true) * 16 };
+    const indexes = rebuilt + view.getUint32(24, true) * 16;
+    return { groups: 32, names, rebuilt, indexes, slots: indexes + view.getUint32(12, true) };
   };
   const single = (): number => damaged().rows("units").findIndex((unit) => {
     const { offset } = damaged().section("relocations");
-    return new DataView(goodBytes().buffer, goodBytes().byteOffset + offset + Number(unit.reloc_offset)).getUint32(20, true) > 0;
+    return new DataView(goodBytes().buffer, goodBytes().byteOffset + offset + Number(unit.reloc_offset)).getUint32(24, true) > 0;
   });
 
   it.each<readonly [string, RegExp, (view: DataView, damage: Damage) => void]>([
     ["more tables than the stream holds", /impossible relocations/, (view) => view.setUint32(8, 0xffffffff, true)],
     ["more slots than the stream holds", /impossible relocations/, (view) => view.setUint32(0, 0xffffffff, true)],
     ["slots left over", /impossible relocations/, (view) => view.setUint32(0, view.getUint32(0, true) - 1, true)],
-    ["a slot outside of the unit", /impossible relocations/, (view) => view.setUint16(parts(view).slots, 0xfffe, true)],
-    ["a slot off its alignment", /impossible relocations/, (view) => view.setUint16(parts(view).slots, view.getUint16(parts(view).slots, true) + 1, true)],
-    ["a slot twice", /impossible relocations/, (view) => view.setUint16(parts(view).slots + 2, 0, true)],
-    ["an external that does not exist", /impossible relocations/, (view) => view.setUint32(24, 9, true)],
-    ["an external beyond the table", /impossible relocations/, (view) => view.setUint32(24, 0xfffffff0, true)],
-    ["a small int that is none here", /impossible relocations/, (view) => view.setUint32(24, 1029 + 1000, true)],
+    ["a slot outside of the unit", /impossible relocations/, (view) => view.setUint8(parts(view).slots, 0xff)],
+    ["a slot far outside of the unit", /impossible relocations/, (view) => view.setUint8(parts(view).slots, 0xfe)],
+    ["a slot twice", /impossible relocations/, (view) => view.setUint8(parts(view).slots + 1, 0)],
+    ["a head with a reserved field", /impossible relocations/, (view) => view.setUint32(28, 1, true)],
+    ["a name of its own list that does not exist", /names are damaged/, (view) => view.setUint8(parts(view).indexes, 0xff)],
+    ["an external that does not exist", /impossible relocations/, (view) => view.setUint32(32, 9, true)],
+    ["an external beyond the table", /impossible relocations/, (view) => view.setUint32(32, 0xfffffff0, true)],
+    ["a small int that is none here", /impossible relocations/, (view) => view.setUint32(32, 1029 + 1000, true)],
     ["a name that does not exist", /names are damaged/, (view, d) => view.setUint32(parts(view).names, d.words("names").length, true)],
     ["an unknown rebuilt kind", /impossible relocations/, (view) => view.setUint32(parts(view).rebuilt, 1, true)],
     ["items outside of the unit", /impossible relocations/, (view) => view.setUint32(parts(view).rebuilt + 4, 0xfffffff8, true)],

@@ -133,7 +133,7 @@ static unsigned walk_names(const Archive *a, int print) {
             } else if ((a->names[i] & PYCDS_NAME_LATIN1) != 0) {
                 CHECK((a->names[i] & ~PYCDS_NAME_LATIN1) <= 0xff);
             } else {
-                CHECK(inside((uint64_t)a->names[i] << 4, a->abi->type_offset + sizeof(PyObject *), b->data_size));
+                CHECK(inside((uint64_t)a->names[i] * PYCDS_OBJECT_ALIGNMENT, a->abi->type_offset + sizeof(PyObject *), b->data_size));
             }
         }
     }
