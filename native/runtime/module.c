@@ -78,15 +78,16 @@ static int importlib_is_stock(char why[PYCDS_WHY]) {
         snprintf(why, PYCDS_WHY, "importlib's _module_locks is not a dict");
         return -1;
     }
+    return 0;
+}
+
+/* python -v. Asked before anything of importlib is held on to: at the end -v tells which modules that keeps alive. */
+static int is_verbose(void) {
     PyObject *flags = PySys_GetObject("flags"), *verbose = flags ? PyObject_GetAttrString(flags, "verbose") : NULL;
     int quiet = verbose && PyObject_IsTrue(verbose) == 0;
     Py_DecRef(verbose);
     PyErr_Clear();
-    if (!quiet) {
-        snprintf(why, PYCDS_WHY, "python -v prints what stock's finders do");
-        return -1;
-    }
-    return 0;
+    return !quiet;
 }
 
 /* Puts our functions into importlib. 0 or -1; on failure nothing is replaced. */
@@ -139,6 +140,7 @@ static int activate(const char *archive, const char *trace) {
     if (strstr(Py_GetVersion(), "free-threading")) return refuse(archive, "free-threaded Python is not supported yet: its imports stay stock's"); /* the GIL guards our tables */
     if (py_init() < 0) return refuse(archive, "unknown object header (a build we do not know)");
     if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) return refuse(archive, "not the main interpreter");
+    if (is_verbose()) return refuse(archive, "python -v prints what stock's finders do");
     if (stock_find(why) < 0 || importlib_is_stock(why) < 0 || stock_forms(why) < 0 || guard_init(why) < 0) return refuse(archive, why);
     if (archive && load_archive(archive, why) < 0) {
         if (refuse(archive, why) < 0 && !trace) return -1;

@@ -91,11 +91,15 @@ export function mergeTraces(traces: readonly Trace[]): Trace {
   };
 }
 
-/** The first line of a module counts; that any process had it from stock is kept. */
+/**
+ * The first line of a module counts, for each file (or namespace path) that it was loaded from: programs of
+ * different folders may each have a `config` of their own. That any process had it from stock is kept.
+ */
 function addModule(modules: Map<string, TraceModule>, module: TraceModule): void {
-  const known = modules.get(module.module);
-  if (known === undefined) modules.set(module.module, module);
-  else if (known.served === true && module.served === false) modules.set(module.module, { ...known, served: false });
+  const key = `${module.module}\0${module.file ?? (module.path ?? []).join("\0")}`;
+  const known = modules.get(key);
+  if (known === undefined) modules.set(key, module);
+  else if (known.served === true && module.served === false) modules.set(key, { ...known, served: false });
 }
 
 type Fault = (why: string, cause?: unknown) => PycdsError;

@@ -77,6 +77,12 @@ describe("readTrace", () => {
 });
 
 describe("mergeTraces", () => {
+  it("keeps modules of one name apart that were loaded from different files", () => {
+    const line = (file: string, served: boolean): string => JSON.stringify({ module: "config", kind: "source", file, path: null, served });
+    const { modules } = readTrace([header(), line("/a/config.py", true), line("/b/config.py", false), line("/a/config.py", false)].join("\n"), "t");
+    expect(modules.map(({ file, served }) => [file, served])).toEqual([["/a/config.py", false], ["/b/config.py", false]]);
+  });
+
   it("joins traces in the order given", () => {
     const one = readTrace([header(), module("a"), module("b")].join("\n"), "1");
     const two = readTrace([header(1, ["/two"]), module("c"), module("a")].join("\n"), "2");

@@ -1,0 +1,59 @@
+/**
+ * The ways in which a case is run. The first is stock, which every other is
+ * compared with; a warm image would be one more entry.
+ */
+import { readEvents } from "../validity/world.ts";
+import type { Events } from "../validity/world.ts";
+import type { Case } from "./case.ts";
+import { must } from "./stage.ts";
+import type { Outcome, Stage } from "./stage.ts";
+
+export interface Arm {
+  readonly name: string;
+  /** Once a stage, after the archive was built. */
+  prepare?(stage: Stage): Promise<void>;
+  play(stage: Stage, one: Case): Promise<Played>;
+}
+
+export interface Played {
+  readonly outcome: Outcome;
+  /** What PYCDS_LOG told; undefined where nothing of ours is at work. */
+  readonly events?: Events;
+}
+
+export const stock: Arm = {
+  name: "stock",
+  async play(stage, one) {
+    return { outcome: await stage.play(one, (python) => python, {}) };
+  },
+};
+
+/** Plain `python` of a venv after `pycds install`, as in production. */
+const installed: Arm = {
+  name: "installed",
+  async play(stage, one) {
+    const log = stage.file("log");
+    const outcome = await stage.play(one, (python) => python, { PYCDSARCHIVE: stage.archive, PYCDS_LOG: log });
+    return { outcome, events: readEvents(log) };
+  },
+};
+
+/** Compared with stock. */
+export const arms: readonly Arm[] = [installed];
+
+/** Traces the cases in an installed venv, and builds the archive of all that they import. Leaves the runtime installed. */
+export async function traceAndBuild(stage: Stage, cases: readonly Case[]): Promise<void> {
+  must("install the runtime", await stage.pycds(["install", "--venv", stage.venv]));
+  const traces: string[] = [];
+  for (const one of cases) {
+    if (one.refused !== undefined) continue; // nothing to serve
+    const trace = stage.file("trace");
+    traces.push(trace);
+    await stage.reset(one);
+    const { change: _, ...unchanged } = one;
+    await stage.play({ ...unchanged, change: undefined }, (python) => python, { PYCDSMODE: "TRACE", PYCDSLIST: trace });
+  }
+  // a build looks at files as they are before any change
+  for (const one of cases) await stage.reset(one);
+  await stage.build(traces);
+}

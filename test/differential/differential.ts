@@ -1,0 +1,93 @@
+/**
+ * Runs every case of a group in stock and in the other arms, and compares all
+ * that can be seen from outside, and sys.modules. PYCDS_DIFFERENTIAL=a,b runs
+ * those cases only; PYCDS_DIFFERENTIAL_SHOW=1 prints what stock printed.
+ */
+import { constants } from "node:os";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { served } from "../support/served.ts";
+import type { Events } from "../validity/world.ts";
+import { arms, stock, traceAndBuild } from "./arm.ts";
+import type { Played } from "./arm.ts";
+import { casesOf } from "./case.ts";
+import type { Case, Group } from "./case.ts";
+import { masked } from "./mask.ts";
+import { Stage } from "./stage.ts";
+import type { Outcome } from "./stage.ts";
+import { lacksTools } from "./tools.ts";
+
+const everything = process.env["PYCDS_TEST_ALL_PYTHONS"] === "1";
+const showing = process.env["PYCDS_DIFFERENTIAL_SHOW"] === "1";
+const asked = process.env["PYCDS_DIFFERENTIAL"]?.split(",");
+
+export async function differential(group: Group): Promise<void> {
+  const interpreters = served();
+  // of a usual run's interpreters, the last is the one that packages are installed for
+  const last = interpreters.filter(({ python }) => python !== undefined).at(-1);
+  const all = casesOf(group).filter(({ name }) => asked === undefined || asked.includes(name));
+  for (const interpreter of interpreters) {
+    const { name, python } = interpreter;
+    const minor = python?.minor ?? 0;
+    const mine = all.filter(({ versions: [from, to] }) => minor >= from && minor <= to);
+    const packages = mine.some(({ needs }) => needs.length > 0);
+    const lacking = python === undefined || !packages ? undefined : everything || interpreter === last ? await lacksTools(python.exe) : "only with the newest interpreter, unless PYCDS_TEST_ALL_PYTHONS=1";
+    const reasonNot = (one: Case): string | undefined => (one.needs.length > 0 && lacking !== undefined ? `no ${one.needs.join(", ")}: ${lacking}` : !everything && one.heavy !== undefined && asked === undefined ? `${one.heavy}: PYCDS_TEST_ALL_PYTHONS=1` : undefined);
+    const cases = mine.filter((one) => reasonNot(one) === undefined);
+
+    describe.skipIf(python === undefined || cases.length === 0)(name, () => {
+      let stage: Stage | undefined;
+      const stockPlays = new Map<Case, Played>();
+      beforeAll(async () => {
+        if (python === undefined) return;
+        stage = await Stage.open(python, cases, cases.some(({ needs }) => needs.length > 0));
+        // stock first: nothing of ours is in the venv yet
+        for (const one of cases) stockPlays.set(one, await stock.play(stage, one));
+        await traceAndBuild(stage, cases);
+        for (const arm of arms) await arm.prepare?.(stage);
+      }, 900_000);
+      afterAll(() => stage?.remove());
+
+      for (const one of mine.filter((each) => reasonNot(each) !== undefined)) it.skip(`${one.title} [${one.name}] (${reasonNot(one)})`, () => undefined);
+
+      for (const one of cases) {
+        it.each(arms)(`${one.title} [${one.name}] $name`, { timeout: 240_000 }, async (arm) => {
+          const expected = stockPlays.get(one);
+          if (stage === undefined || expected === undefined) throw new Error("stock was not run");
+          if (showing) console.log(expected.outcome.stdout, expected.outcome.stderr, expected.outcome.status, expected.outcome.modules.length);
+          checkStock(one, expected.outcome);
+          const played = await arm.play(stage, one);
+          expect(comparable(one, played.outcome)).toEqual(comparable(one, expected.outcome));
+          if (played.events !== undefined) checkEvents(one, played.events);
+        });
+      }
+    });
+  }
+}
+
+function comparable(one: Case, outcome: Outcome): Outcome {
+  const modules = one.children === undefined ? outcome.modules : outcome.modules.filter((text) => text.startsWith("process ['main.py'"));
+  return { ...outcome, modules, stdout: masked(outcome.stdout, one.masks), stderr: masked(outcome.stderr, one.masks) };
+}
+
+/** Stock did what the case is about: two processes that fail alike prove nothing either. */
+function checkStock(one: Case, { status, signal, stdout, stderr }: Outcome): void {
+  const printed = stdout + stderr;
+  expect(printed).not.toBe("");
+  expect([signal === null ? status : -constants.signals[signal as NodeJS.Signals], printed]).toEqual([one.status, printed]);
+  for (const text of one.prints) expect(printed).toMatch(text);
+}
+
+/** The archive did what the case says: a comparison proves nothing where it was not asked. */
+function checkEvents(one: Case, events: Events): void {
+  if (one.refused !== undefined) {
+    expect(events.hit).toEqual([]);
+    expect(events.refused.join("\n")).toMatch(one.refused);
+    return;
+  }
+  const names = (lines: readonly string[]): string[] => [...new Set(lines.map((line) => line.split(":")[0] ?? ""))].sort();
+  expect(events.refused).toEqual([]);
+  expect(events.hit.length).toBeGreaterThan(0);
+  expect(events.hit).toEqual(expect.arrayContaining([...one.hits]));
+  expect(names(events.stale)).toEqual([...one.stale].sort());
+  if (!one.misses.includes("*")) expect(names(events.miss).filter((miss) => !one.misses.includes(miss))).toEqual([]);
+}

@@ -1,0 +1,147 @@
+/**
+ * Where the cases of one group run under one interpreter: a venv, a folder for
+ * each case that is put back to its first state before every run, and one
+ * archive of what all of them import.
+ */
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { venvPython } from "../../src/bench/scratch.ts";
+import { cleanEnv } from "../../src/bench/process.ts";
+import { checkout } from "../support/built.ts";
+import type { TestPython } from "../support/pythons.ts";
+import { fixtures } from "./case.ts";
+import type { Case } from "./case.ts";
+import { runToEnd } from "./process.ts";
+import type { Ended } from "./process.ts";
+import { copyOfTools } from "./tools.ts";
+
+const pycds = join(checkout, "bin", "pycds");
+
+/** All files of a case are this old, so that no clock decides anything. */
+const longAgo = new Date("2024-02-03T04:05:06Z");
+
+/** What a process did: its outputs, its end, and what it left in sys.modules, a text for each process that ended. */
+export interface Outcome extends Ended {
+  readonly modules: readonly string[];
+}
+
+export class Stage {
+  readonly folder: string;
+  readonly python: TestPython;
+  readonly venv: string;
+  readonly exe: string;
+  /** The archive of all cases. */
+  readonly archive: string;
+  private runs = 0;
+
+  private constructor(python: TestPython) {
+    this.folder = realpathSync(mkdtempSync(join(tmpdir(), "pycds-differential-")));
+    this.python = python;
+    this.venv = join(this.folder, "venv");
+    this.exe = venvPython(this.venv);
+    this.archive = join(this.folder, "cases.pycds");
+  }
+
+  /** A venv with the tools where they can be had and are wanted; every case's folder in its first state. */
+  static async open(python: TestPython, cases: readonly Case[], withTools: boolean): Promise<Stage> {
+    const stage = new Stage(python);
+    if (withTools) await copyOfTools(python.exe, stage.venv);
+    else must("make a venv", await stage.run([python.exe, "-m", "venv", "--without-pip", stage.venv]));
+    const site = join(stage.venv, "lib", `python3.${python.minor}`, "site-packages");
+    const digest = (name: string): string => JSON.stringify(join(fixtures, name));
+    // exec in a scope of its own: site.py's namespace is not to be changed
+    writeFileSync(join(site, "differential.pth"), `import os; P = os.environ.get("DIFFERENTIAL_DIGEST"); S = {}; P and (exec(open(${digest("digest.py")}).read(), S), S["watch"](P, ${digest("../fidelity/picture.py")}))\n`);
+    for (const one of cases) await stage.make(one);
+    return stage;
+  }
+
+  /** The folder in which a case runs. */
+  place(one: Case): string {
+    return join(this.folder, "cases", one.name);
+  }
+
+  private async make(one: Case): Promise<void> {
+    const place = this.place(one);
+    mkdirSync(place, { recursive: true });
+    cpSync(join(fixtures, "library"), place, { recursive: true });
+    if (one.isFolder) cpSync(one.source, place, { recursive: true });
+    else cpSync(one.source, join(place, "main.py"));
+    if (one.prepare !== undefined) must(`prepare ${one.name}`, await this.run([this.exe, one.prepare], { cwd: place, env: this.environment(one) }));
+    for (const entry of readdirSync(place, { recursive: true, withFileTypes: true })) {
+      if (!entry.isSymbolicLink()) utimesSync(join(entry.parentPath, entry.name), longAgo, longAgo);
+    }
+    // files that are no Python are part of some cases
+    await this.run([this.exe, "-m", "compileall", "-q", place]);
+    mkdirSync(join(this.folder, "first"), { recursive: true });
+    must("keep the first state", await this.run(["cp", "-a", place, join(this.folder, "first", one.name)]));
+  }
+
+  /** Puts a case's folder back to its first state, mtimes included. */
+  async reset(one: Case): Promise<void> {
+    rmSync(this.place(one), { recursive: true, force: true });
+    must("put a case back", await this.run(["cp", "-a", join(this.folder, "first", one.name), this.place(one)]));
+  }
+
+  /** The environment of a case in every arm; arms add theirs. */
+  environment(one: Case): Record<string, string> {
+    const own = Object.entries(one.env).map(([name, value]): [string, string] => [name, value.replaceAll("FOLDER", this.place(one))]);
+    return { ...plain(), PYTHONHASHSEED: "0", ...Object.fromEntries(own) };
+  }
+
+  /** Runs a case's program, by `command`'s words, after its change to the world. */
+  async play(one: Case, command: (python: readonly string[]) => readonly string[], extra: Readonly<Record<string, string>>): Promise<Outcome> {
+    await this.reset(one);
+    const cwd = this.place(one);
+    if (one.change !== undefined) must(`change the world of ${one.name}`, await this.run([this.python.exe, "-I", one.change], { cwd }));
+    const digest = join(this.folder, `digest.${(this.runs += 1)}`);
+    const argv = command([this.exe, ...one.run]);
+    const ended = await runToEnd({ argv, cwd, env: { ...this.environment(one), DIFFERENTIAL_DIGEST: digest, ...extra }, stdin: one.stdin });
+    return { ...ended, modules: readDigest(digest) };
+  }
+
+  /** Builds the archive from what the cases imported while they were traced. */
+  async build(traces: readonly string[]): Promise<void> {
+    const lists = traces.filter((trace) => statSync(trace, { throwIfNoEntry: false })?.isFile() === true).flatMap((trace) => ["--list", trace]);
+    must("build the archive", await this.pycds(["build", "--quiet", "--python", this.exe, ...lists, "-o", this.archive]));
+  }
+
+  async pycds(args: readonly string[]): Promise<Ended> {
+    return this.run([process.execPath, pycds, ...args]);
+  }
+
+  async run(argv: readonly string[], options: { readonly cwd?: string; readonly env?: Readonly<Record<string, string>> } = {}): Promise<Ended> {
+    return runToEnd({ argv, cwd: options.cwd ?? this.folder, env: options.env ?? plain(), stdin: "" });
+  }
+
+  /** A new file name for an arm's log or trace. */
+  file(kind: string): string {
+    return join(this.folder, `${kind}.${(this.runs += 1)}`);
+  }
+
+  remove(): void {
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** This process's environment without what changes Python or PyCDS. */
+function plain(): Record<string, string> {
+  const env: Record<string, string> = {};
+  for (const [name, value] of Object.entries(cleanEnv(process.env))) if (value !== undefined && !name.startsWith("PYTHON")) env[name] = value;
+  return env;
+}
+
+/** The texts of the processes that wrote into a digest file; their order is that of their ends, which is nobody's. */
+function readDigest(file: string): readonly string[] {
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch {
+    return []; // none ended through atexit
+  }
+  return text.split("\n\n").filter((part) => part !== "").sort();
+}
+
+export function must(what: string, ended: Ended): void {
+  if (ended.status !== 0) throw new Error(`cannot ${what}: status ${ended.status}, ${ended.stdout.slice(-1000)}${ended.stderr.slice(-2000)}`);
+}
