@@ -27,7 +27,8 @@ const ordinary: ReadonlySet<number | null> = new Set([0, 2, 3, 4]);
 
 const entities: Readonly<Record<string, string>> = { lt: "<", gt: ">", amp: "&", quot: '"', apos: "'" };
 
-function decode(text: string): string {
+/** Text of an XML attribute. */
+export function decode(text: string): string {
   return text.replace(/&(?:#(\d+)|(\w+));/g, (whole, code: string | undefined, name: string | undefined) => {
     return code === undefined ? (entities[name ?? ""] ?? whole) : String.fromCodePoint(Number(code));
   });
