@@ -9,11 +9,12 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { PycdsError } from "../src/base/errors.ts";
-import { benchBasket, checkout, peers, quotedRounds, renderMarkdown, renderText } from "../src/bench/index.ts";
-import type { BenchRun, Versus, Way } from "../src/bench/index.ts";
+import { benchBasket, checkout, optIns, peers, quotedRounds, renderMarkdown, renderText } from "../src/bench/index.ts";
+import type { BenchRun, OptIn, Versus, Way } from "../src/bench/index.ts";
 
 const usage = `usage: npm run bench -- [--python EXE] [--rounds N] [--warmups N] [--vs stock,code-data-share]
                         [--cases NAME,… | imports | commands | overhead | all]
+                        [--also fast-exit,fast-types,fast-both] [--cold] [--instructions]
                         [--way installed|environment] [--dir FOLDER] [--results FILE] [--json]
 `;
 
@@ -26,6 +27,13 @@ function versus(names: readonly string[]): Versus[] {
     const known = peers.find((peer) => peer === name);
     if (known === undefined) throw new PycdsError("BENCH_USAGE", "cannot compare", `"${name}" is not known to --vs`, { next: `choose from ${peers.join(", ")}` });
     return known;
+  });
+}
+
+function alsoOf(names: readonly string[]): OptIn[] {
+  return names.map((name) => {
+    if (!Object.hasOwn(optIns, name)) throw new PycdsError("BENCH_USAGE", "cannot measure", `"${name}" is not known to --also`, { next: `choose from ${Object.keys(optIns).join(", ")}` });
+    return name as OptIn;
   });
 }
 
@@ -44,6 +52,9 @@ async function main(argv: readonly string[]): Promise<void> {
       warmups: { type: "string", default: "2" },
       vs: { type: "string", default: "stock" },
       cases: { type: "string" },
+      also: { type: "string" },
+      cold: { type: "boolean", default: false },
+      instructions: { type: "boolean", default: false },
       way: { type: "string" },
       dir: { type: "string" },
       results: { type: "string" },
@@ -63,6 +74,9 @@ async function main(argv: readonly string[]): Promise<void> {
     rounds: Number(values.rounds),
     warmups: Number(values.warmups),
     way: wayOf(values.way),
+    also: alsoOf(list(values.also) ?? []),
+    cold: values.cold,
+    instructions: values.instructions,
     ...(values.python === undefined ? {} : { python: values.python }),
     ...(cases === undefined ? {} : { cases }),
     ...(values.dir === undefined ? {} : { folder: values.dir }),
@@ -75,7 +89,7 @@ async function main(argv: readonly string[]): Promise<void> {
 }
 
 function quotable(run: BenchRun): boolean {
-  return run.rounds >= quotedRounds && run.measured.filter((one) => one.counted).length >= 7;
+  return !run.cold && run.rounds >= quotedRounds && run.measured.filter((one) => one.counted).length >= 7;
 }
 
 /** The results as a file that anybody can compare with theirs: no path of this machine in it. */

@@ -13,8 +13,10 @@ import { findPython } from "./python.ts";
 import type { Python } from "./python.ts";
 import { runBench } from "./rounds.ts";
 import type { Case, Ready } from "./rounds.ts";
+import { filesOfStarts } from "./cold.ts";
 import { copyVenv, scratchFolder, scratchHome, scratchVenv, venvPython } from "./scratch.ts";
-import type { Arm, BenchRun } from "./types.ts";
+import { optIns } from "./types.ts";
+import type { Arm, BenchRun, OptIn } from "./types.ts";
 
 const basketSchema = z.object({
   requirements: z.string(),
@@ -48,6 +50,12 @@ export interface CommonOptions {
   /** Folder that scratch venvs are kept in. */
   readonly folder?: string;
   readonly progress?: Progress;
+  /** More arms: the archive with what must be asked for. */
+  readonly also?: readonly OptIn[];
+  /** Cold starts: everything that a start reads is put out of the page cache first. */
+  readonly cold?: boolean;
+  /** Count instructions too. */
+  readonly instructions?: boolean;
 }
 
 export interface BasketOptions extends CommonOptions {
@@ -93,11 +101,11 @@ export interface Program {
 }
 
 /** Cases that build and install their archive just before they are measured. */
-export function casesFor(programs: readonly Program[], venvs: ArmVenvs, tools: Toolchain, work: string, way: Way): Case[] {
+export function casesFor(programs: readonly Program[], venvs: ArmVenvs, tools: Toolchain, work: string, options: CommonOptions): Case[] {
   return programs.map((program) => ({
     name: program.name,
     counted: program.counted,
-    prepare: async () => prepare(program, venvs, tools, join(work, fileName(program.name)), way),
+    prepare: async () => prepare(program, venvs, tools, join(work, fileName(program.name)), options),
   }));
 }
 
@@ -106,7 +114,8 @@ function fileName(name: string): string {
   return name.replace(/[^\w.-]+/g, "-").slice(0, 80);
 }
 
-async function prepare(program: Program, venvs: ArmVenvs, tools: Toolchain, work: string, way: Way): Promise<Ready> {
+async function prepare(program: Program, venvs: ArmVenvs, tools: Toolchain, work: string, options: CommonOptions): Promise<Ready> {
+  const way = options.way ?? "installed";
   await mkdir(work, { recursive: true });
   const command = (venv: string): string[] => [venvPython(venv), ...program.args];
   await uninstallFrom(tools, venvs.archive);
@@ -126,14 +135,16 @@ async function prepare(program: Program, venvs: ArmVenvs, tools: Toolchain, work
   const arms: Arm[] = [
     { name: "stock", argv: command(venvs.stock), env: cleanEnv(tools.env) },
     { name: "archive", argv: command(venvs.archive), env: cleanEnv(tools.env, env) },
+    ...(options.also ?? []).map((name) => ({ name, argv: command(venvs.archive), env: cleanEnv(tools.env, { ...env, ...optIns[name] }) })),
   ];
-  if (venvs.peer === undefined || !own) return { arms, ...served };
+  const evict = options.cold === true ? { evict: await filesOfStarts(Object.values(venvs), [archive], tools.env) } : {};
+  if (venvs.peer === undefined || !own) return { arms, ...served, ...evict };
   try {
-    return { arms: [...arms, await peerArm(venvs.peer, program.args, work, tools.env, tools.cwd)], ...served };
+    return { arms: [...arms, await peerArm(venvs.peer, program.args, work, tools.env, tools.cwd)], ...served, ...evict };
   } catch (error) {
     // its finder has no get_code, so `python -m` fails under it; an import that counts must not go missing
     if (program.counted || !(error instanceof PycdsError)) throw error;
-    return { arms, ...served, peerFault: error.why.split(" | ").at(-1) ?? error.why };
+    return { arms, ...served, ...evict, peerFault: error.why.split(" | ").at(-1) ?? error.why };
   }
 }
 
@@ -180,10 +191,11 @@ export async function measure(python: Python, programs: readonly Program[], venv
   try {
     return await runBench({
       python: python.version,
-      cases: casesFor(programs, venvs, tools, work, options.way ?? "installed"),
+      cases: casesFor(programs, venvs, tools, work, options),
       rounds: options.rounds ?? quotedRounds,
       env: options.env,
       ...(options.warmups === undefined ? {} : { warmups: options.warmups }),
+      ...(options.instructions === undefined ? {} : { instructions: options.instructions }),
       ...(tools.cwd === undefined ? {} : { cwd: tools.cwd }),
       ...(options.progress === undefined ? {} : { progress: options.progress }),
     });

@@ -10,4 +10,6 @@ export { checkout } from "./pairs.ts";
 export { findPython } from "./python.ts";
 export { runBench } from "./rounds.ts";
 export { renderMarkdown, renderText } from "./table.ts";
+export { optIns } from "./types.ts";
+export type { OptIn } from "./types.ts";
 export type { BenchCase, BenchReport, BenchRun } from "./types.ts";

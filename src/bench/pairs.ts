@@ -29,6 +29,7 @@ interface Line {
   readonly minor_faults: number;
   readonly major_faults: number;
   readonly max_rss_kib: number;
+  readonly blocks_read: number;
   readonly status: number | null;
   readonly signal: number | null;
 }
@@ -36,9 +37,10 @@ interface Line {
 /**
  * Runs an arm once. A program that fails is an error, never a sample.
  * @param stderr scratch file for the program's stderr
+ * @param evict file of NUL-ended paths that are put out of the page cache first
  */
-export async function timed(helper: string, arm: Arm, stderr: string, cwd?: string): Promise<Sample> {
-  const argv = [helper, "-e", stderr, "--", ...arm.argv];
+export async function timed(helper: string, arm: Arm, stderr: string, cwd?: string, evict?: string): Promise<Sample> {
+  const argv = [helper, "-e", stderr, ...(evict === undefined ? [] : ["-c", evict]), "--", ...arm.argv];
   const done = await run(argv, cleanEnv({}, arm.env), cwd);
   if (done.status !== 0) throw failed(`time ${arm.name}`, arm.argv, done);
   const line = JSON.parse(done.stdout) as Line;
@@ -54,5 +56,6 @@ export async function timed(helper: string, arm: Arm, stderr: string, cwd?: stri
     minorFaults: line.minor_faults,
     majorFaults: line.major_faults,
     maxRssKib: line.max_rss_kib,
+    blocksRead: line.blocks_read,
   };
 }

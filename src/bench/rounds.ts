@@ -3,10 +3,11 @@
  * from round to round, so that no arm is always the first or always follows
  * the same disturbance. A ratio is only ever taken within a round.
  */
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { cpus, loadavg, release, tmpdir } from "node:os";
 import { join } from "node:path";
 import { PycdsError } from "../base/errors.ts";
+import { countInstructions } from "./instructions.ts";
 import { pairsHelper, timed } from "./pairs.ts";
 import type { Env, Progress } from "./process.ts";
 import { reportOf } from "./stats.ts";
@@ -16,6 +17,8 @@ import type { Arm, ArmName, BenchRun, Measured, Sample, Served } from "./types.t
 export interface Ready {
   readonly arms: readonly Arm[];
   readonly served?: Served;
+  /** For cold starts: files that are put out of the page cache before each run. */
+  readonly evict?: readonly string[];
   /** Why the peer takes no part, where it was wanted. */
   readonly peerFault?: string;
 }
@@ -40,6 +43,8 @@ export interface BenchOptions {
   /** Working folder of the programs. */
   readonly cwd?: string;
   readonly progress?: Progress;
+  /** Count instructions too, one run an arm. */
+  readonly instructions?: boolean;
 }
 
 /** Measures the cases one after the other. */
@@ -52,23 +57,29 @@ export async function runBench(options: BenchOptions): Promise<BenchRun> {
   const scratch = await mkdtemp(join(tmpdir(), "pycds-bench-"));
   try {
     const measured: Measured[] = [];
+    let cold = false;
     for (const one of options.cases) {
-      const { arms, ...known } = await one.prepare();
+      const { arms, evict, ...known } = await one.prepare();
+      const evicted = evict === undefined ? undefined : join(scratch, "evict");
+      if (evicted !== undefined) await writeFile(evicted, (evict ?? []).map((file) => `${file}\0`).join(""));
       const samples = new Map<ArmName, Sample[]>(arms.map((arm) => [arm.name, []]));
       for (let round = -warmups; round < rounds; round += 1) {
         options.progress?.(round < 0 ? `${one.name}: warming up` : `${one.name}: round ${round + 1} of ${rounds}`);
         for (const arm of rotated(arms, round + warmups)) {
-          const sample = await timed(helper, arm, join(scratch, "stderr"), options.cwd);
+          const sample = await timed(helper, arm, join(scratch, "stderr"), options.cwd, evicted);
           if (round >= 0) samples.get(arm.name)?.push(sample);
         }
       }
-      measured.push({ name: one.name, counted: one.counted, samples, ...known });
+      const instructions = options.instructions === true ? { instructions: await countInstructions(arms, options.env, scratch, options.cwd, (arm) => options.progress?.(`${one.name}: counting instructions, ${arm}`)) } : {};
+      cold ||= evicted !== undefined;
+      measured.push({ name: one.name, counted: one.counted, samples, ...instructions, ...known });
     }
     return {
       report: reportOf(options.python, measured),
       measured,
       rounds,
       warmups,
+      cold,
       machine: { cpu: cpus()[0]?.model ?? "unknown", cores: cpus().length, kernel: release(), loadBefore },
     };
   } finally {

@@ -1,5 +1,6 @@
 /** The few statistics a report needs. */
-import type { ArmName, BenchCase, BenchReport, Measured, Sample } from "./types.ts";
+import { optIns } from "./types.ts";
+import type { ArmName, BenchCase, BenchReport, Measured, OptIn, Sample } from "./types.ts";
 
 /** Quantile `q` in [0, 1] by linear interpolation between the sorted values. */
 export function quantile(values: readonly number[], q: number): number {
@@ -50,7 +51,35 @@ export function summarise(measured: Measured): BenchCase {
     ratio: ratioDigits(median(ratios)),
     ratio_spread: [ratioDigits(quantile(ratios, 0.1)), ratioDigits(quantile(ratios, 0.9))],
     ...peer,
+    ...alsoOf(measured),
+    ...instructionsOf(measured),
   };
+}
+
+/** The arms of --also that have samples, in their fixed order. */
+export function optInsOf(measured: Measured): OptIn[] {
+  return (Object.keys(optIns) as OptIn[]).filter((arm) => measured.samples.has(arm));
+}
+
+function alsoOf(measured: Measured): Pick<BenchCase, "also"> {
+  const arms = optInsOf(measured);
+  return arms.length === 0 ? {} : { also: Object.fromEntries(arms.map((arm) => [arm, ratioDigits(median(pairRatios(measured, "stock", arm)))])) };
+}
+
+function instructionsOf({ instructions }: Measured): Pick<BenchCase, "instructions"> {
+  const stock = instructions?.get("stock");
+  if (instructions === undefined || stock === undefined) return {};
+  const others = [...instructions].filter(([arm]) => arm !== "stock");
+  return { instructions: { stock_millions: Number((stock / 1e6).toFixed(1)), ratios: Object.fromEntries(others.map(([arm, count]) => [arm, ratioDigits(stock / count)])) } };
+}
+
+/** Geometric means of those keys that every row has. */
+function means<K extends string>(rows: readonly (Readonly<Partial<Record<K, number>>> | undefined)[]): Partial<Record<K, number>> | undefined {
+  const keys = Object.keys(rows[0] ?? {}) as K[];
+  const shared = keys.filter((key) => rows.every((row) => row?.[key] !== undefined));
+  if (shared.length === 0) return undefined;
+  const mean = (key: K): number => ratioDigits(geomean(rows.flatMap((row) => row?.[key] ?? [])));
+  return Object.fromEntries(shared.map((key) => [key, mean(key)])) as Partial<Record<K, number>>;
 }
 
 /** The geometric mean is over the cases that count; over all when none does. */
@@ -58,11 +87,15 @@ export function reportOf(python: string, measured: readonly Measured[]): BenchRe
   const counted = measured.some((one) => one.counted) ? measured.filter((one) => one.counted) : measured;
   const cases = measured.map(summarise);
   const inMean = counted.map(summarise);
+  const also = means(inMean.map((one) => one.also));
+  const instructions = means(inMean.map((one) => one.instructions?.ratios));
   const peers = inMean.flatMap((one) => (one.peer_ratio === undefined ? [] : [one.peer_ratio]));
   return {
     python,
     cases,
     geomean: ratioDigits(geomean(inMean.map((one) => one.ratio))),
     ...(peers.length === 0 ? {} : { peer_geomean: ratioDigits(geomean(peers)) }),
+    ...(also === undefined ? {} : { also_geomean: also }),
+    ...(instructions === undefined ? {} : { instructions_geomean: instructions }),
   };
 }

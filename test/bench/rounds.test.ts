@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, fsyncSync, mkdtempSync, openSync, readFileSync, rmSync, statfsSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -52,6 +52,24 @@ describe("rounds", () => {
     await expect(bench(0, 1)).rejects.toMatchObject({ code: "BENCH_ROUNDS" });
     await expect(bench(1.5, 1)).rejects.toMatchObject({ code: "BENCH_ROUNDS" });
     await expect(bench(1, 0)).rejects.toMatchObject({ code: "BENCH_NO_CASES" });
+  });
+
+  it("puts files out of the page cache for a cold start", async () => {
+    const file = join(root, "cold");
+    const handle = openSync(file, "w");
+    writeSync(handle, Buffer.alloc(1 << 20, 1));
+    fsyncSync(handle); // only clean pages can be dropped
+    closeSync(handle);
+    const blocks = async (evict: readonly string[]): Promise<{ cold: boolean; blocks: number }> => {
+      const arms = [shell("stock", `cat '${file}'`), shell("archive", "true")];
+      const run = await runBench({ python: "3", rounds: 1, warmups: 1, env: process.env, cases: [{ name: "x", counted: true, prepare: async () => ({ arms, ...(evict.length === 0 ? {} : { evict }) }) }] });
+      return { cold: run.cold, blocks: run.measured[0]?.samples.get("stock")?.[0]?.blocksRead ?? -1 };
+    };
+    const inMemory = statfsSync(root).type === 0x01021994; // tmpfs has no disk to read from
+    const cold = await blocks([join(root, "there is none"), file]);
+    expect(cold.cold).toBe(true);
+    if (!inMemory) expect(cold.blocks).toBeGreaterThanOrEqual(2048);
+    expect(await blocks([])).toMatchObject({ cold: false, blocks: 0 });
   });
 
   it("rotates", () => {

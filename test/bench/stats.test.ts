@@ -4,11 +4,11 @@ import { geomean, median, pairRatios, quantile, reportOf, summarise } from "../.
 import { alignRows, renderMarkdown, renderText } from "../../src/bench/table.ts";
 import type { ArmName, BenchRun, Measured, Sample } from "../../src/bench/types.ts";
 
-const sample = (wallMs: number, minorFaults = 100): Sample => ({ wallMs, minorFaults, userMs: 0, sysMs: 0, majorFaults: 0, maxRssKib: 0 });
+const sample = (wallMs: number, minorFaults = 100): Sample => ({ wallMs, minorFaults, userMs: 0, sysMs: 0, majorFaults: 0, maxRssKib: 0, blocksRead: 0 });
 
 function measured(name: string, walls: Partial<Record<ArmName, readonly number[]>>, counted = true): Measured {
   const samples = new Map<ArmName, Sample[]>();
-  for (const arm of ["stock", "archive", "peer"] as const) {
+  for (const arm of ["stock", "archive", "peer", "fast-exit"] as const) {
     const times = walls[arm];
     if (times !== undefined) samples.set(arm, times.map((time) => sample(time)));
   }
@@ -73,7 +73,7 @@ describe("the report", () => {
 
   it("prints a table that says how it was measured", () => {
     const broken: Measured = { ...measured("c", { stock: [1], archive: [1] }, false), peerFault: "it fell over" };
-    const run: BenchRun = { report: reportOf("3.11.7", cases), measured: [...cases, broken], rounds: 2, warmups: 1, machine: { cpu: "C", cores: 2, kernel: "6", loadBefore: 0.5 } };
+    const run: BenchRun = { report: reportOf("3.11.7", cases), measured: [...cases, broken], rounds: 2, warmups: 1, cold: false, machine: { cpu: "C", cores: 2, kernel: "6", loadBefore: 0.5 } };
     const text = renderText(run);
     expect(text).toMatch(/^a +20\.0 +10\.0 +2\.00x +2\.00–2\.00 +16\.0 +1\.25x +1\.60x +100 \/ 100 \/ 100 +5 \/ 2 \/ 1$/m);
     expect(text).toMatch(/^geometric mean +4\.00x +2\.24x$/m);
@@ -87,5 +87,21 @@ describe("the report", () => {
 
   it("aligns columns", () => {
     expect(alignRows([["a", "bb"], ["ccc", "d"]])).toBe("a    bb\nccc   d");
+  });
+
+  it("has a column for each arm that was asked for, and one for instructions", () => {
+    const counts = (archive: number): Map<ArmName, number> => new Map([["stock", 300e6], ["archive", archive]]);
+    const also = [
+      { ...measured("a", { stock: [20, 20], archive: [10, 10], "fast-exit": [5, 5] }), instructions: counts(100e6) },
+      { ...measured("b", { stock: [90, 90], archive: [10, 10], "fast-exit": [10, 10] }), instructions: counts(25e6) },
+    ];
+    const report = reportOf("3.11.7", also);
+    expect(report.cases[0]).toMatchObject({ also: { "fast-exit": 4 }, instructions: { stock_millions: 300, ratios: { archive: 3 } } });
+    expect(report).toMatchObject({ also_geomean: { "fast-exit": 6 }, instructions_geomean: { archive: 6 } });
+    const run: BenchRun = { report, measured: also, rounds: 2, warmups: 1, cold: true, machine: { cpu: "C", cores: 2, kernel: "6", loadBefore: 0.5 } };
+    const [header, row] = renderText(run).split("\n");
+    expect(header?.trim().split(/ {2,}/)).toEqual(["case", "stock ms", "archive ms", "ratio", "p10–p90", "fast-exit", "stock M instr.", "archive instr.", "read MiB", "minor faults", "hit / missed / stale"]);
+    expect(row).toContain("4.00x");
+    expect(renderText(run)).toContain("put out of the page cache");
   });
 });
