@@ -43,6 +43,23 @@ const char *tail_of(const char *name, size_t size, size_t *length) {
     return name + at;
 }
 
+/* A module's name for the log; one with a lone surrogate has no UTF-8. */
+static const char *shown(PyObject *name) {
+    const char *text = PyUnicode_AsUTF8AndSize(name, NULL);
+    if (!text) PyErr_Clear();
+    return text ? text : "?";
+}
+
+void log_stale(PyObject *name, const char *why) {
+    state.stales++;
+    if (log_wanted) log_line("stale %s: %s", shown(name), why);
+}
+
+void log_miss(PyObject *name, const char *why) {
+    state.misses++;
+    if (log_wanted) log_line("miss %s: %s", shown(name), why ? why : "not in the archive");
+}
+
 /* ---- where stock asks a finder ------------------------------------------------ */
 
 /* with _ImportLockContext(): finder.find_spec(name, path, None). None → Py None. */
@@ -87,9 +104,9 @@ static int add_portions(Answer *answer, PyObject *portions) {
 }
 
 /* A folder without __init__ in an archived folder: FileFinder's answer would have this one portion. */
-static int add_archived_portion(Answer *answer, uint32_t folder, const char *tail, size_t tail_length) {
+static int add_archived_portion(Answer *answer, const Archive *archive, uint32_t folder, const char *tail, size_t tail_length) {
     char path[PATH_MAX];
-    int n = snprintf(path, sizeof path, "%s/%.*s", archive_string(&state.archive, state.archive.folders[folder].path), (int)tail_length, tail);
+    int n = snprintf(path, sizeof path, "%s/%.*s", archive_string(archive, archive->folders[folder].path), (int)tail_length, tail);
     if (n < 0 || (size_t)n >= sizeof path) return 2; /* let PathFinder say what stock says */
     PyObject *portion = PyUnicode_FromStringAndSize(path, n);
     PyObject *portions = portion ? PyTuple_Pack(1, portion) : NULL;
@@ -154,6 +171,90 @@ static PyObject *namespace_spec(PyObject *name, PyObject *portions) {
     return spec;
 }
 
+/* --check-hash-based-pycs default: with always or never stock compares hash-based .pyc files otherwise. Never leaves an exception. */
+static int checks_hashes_as_usual(void) {
+    PyObject *value = PyDict_GetItemString(state.imp_dict, "check_hash_based_pycs");
+    return value && py_is_str(value) && PyUnicode_CompareWithASCIIString(value, "default") == 0;
+}
+
+/*
+ * A file that a layer has: still what it was, and is its code there? 1: serve it, answer->path is set.
+ * 0: this layer cannot; the reason is in answer->why, or in `stale` if it could when it was built. -1: an exception.
+ */
+static int usable(Answer *answer, char stale[PYCDS_WHY]) {
+    char why[PYCDS_WHY], path[PATH_MAX];
+    size_t path_length;
+    const Archive *archive = answer->found.archive;
+    const PycdsEntry *file = answer->found.file;
+    int is_extension = archive->suffixes[file->suffix].loader == PYCDS_SUFFIX_EXTENSION;
+    if (!is_extension && file->unit == PYCDS_NONE) {
+        answer->why = file->reason == PYCDS_NONE ? "not in the archive" : archive_string(archive, file->reason);
+        return 0;
+    }
+    if (!is_extension && archive->unit_state[file->unit] == UNIT_BAD) {
+        answer->why = "archived code is damaged";
+        return 0;
+    }
+    if (index_file_path(archive, &answer->found, path, sizeof path, &path_length) < 0) {
+        answer->why = "path too long";
+        return 0;
+    }
+    if (index_stamp(archive, &answer->found, path, why) != STAMP_FRESH) {
+        if (!stale[0]) memcpy(stale, why, PYCDS_WHY);
+        return 0;
+    }
+    if (!is_extension && (file->stamp_kind == PYCDS_STAMP_PYC || file->stamp_kind == PYCDS_STAMP_DIGEST) && !checks_hashes_as_usual()) {
+        answer->why = "--check-hash-based-pycs";
+        return 0;
+    }
+    answer->path = PyUnicode_FromStringAndSize(path, (Py_ssize_t)path_length);
+    return answer->path ? 1 : -1;
+}
+
+/*
+ * One folder, asked of every layer that knows it, in order. What any of them says of the folder is true of it
+ * (index_find), and the first whose code is there and valid serves; where none does, the folder's stock finder is asked.
+ */
+static int look_up_folder(PyObject *entry, PyObject *name, const char *folder, size_t size, const char *tail, size_t tail_length, PyObject *finder, Answer *answer) {
+    char stale[PYCDS_WHY];
+    const uint64_t hash = index_path_hash(folder, size);
+    int known = 0;
+    stale[0] = '\0';
+    for (uint32_t i = 0; i < state.layer_count; i++) {
+        Archive *layer = &state.layers[i];
+        uint32_t index = index_folder(layer, hash, folder, size);
+        if (index == PYCDS_NONE) continue;
+        known = 1;
+        index_find(layer, index, tail, tail_length, &answer->found);
+        switch (answer->found.kind) {
+        case FIND_ABSENT:
+            return 0;
+        case FIND_FILE: {
+            int result = usable(answer, stale);
+            if (result != 0) return result;
+            break;
+        }
+        case FIND_NAMESPACE:
+            answer->found.kind = FIND_ABSENT;
+            return add_archived_portion(answer, layer, index, tail, tail_length);
+        case FIND_ASK:
+            if (!answer->why) answer->why = "not in the archive";
+            break;
+        }
+        answer->found.kind = FIND_ABSENT;
+    }
+    if (!known) {
+        answer->why = "folder is not in the archive";
+        /* No finder yet: let stock decide once what this entry is (a folder, a zip file, nothing). */
+        if (finder && index_find_unknown(&state.layers[0], folder, size, tail, tail_length) == FIND_ABSENT) return 0;
+    }
+    if (stale[0]) {
+        log_stale(name, stale);
+        answer->why = NULL; /* logged */
+    }
+    return ask_folder(entry, name, answer);
+}
+
 /* Looks one path entry up. 1 answered (answer->found or answer->spec), 0 not here, 2 let PathFinder do it all, -1 error. */
 static int look_up_entry(PyObject *entry, PyObject *name, const char *tail, size_t tail_length, Answer *answer) {
     char cwd[PATH_MAX];
@@ -180,89 +281,10 @@ static int look_up_entry(PyObject *entry, PyObject *name, const char *tail, size
         answer->why = stock_finder ? "relative path" : "another path entry finder";
         return ask_folder(entry, name, answer);
     }
-    uint32_t index = index_folder(&state.archive, folder, (size_t)size);
-    if (index == PYCDS_NONE) {
-        /* None yet: let stock decide once what this entry is (a folder, a zip file, nothing). */
-        answer->why = "folder is not in the archive";
-        if (!finder) return ask_folder(entry, name, answer);
-        if (index_find_unknown(&state.archive, folder, (size_t)size, tail, tail_length) == FIND_ABSENT) return 0;
-        return ask_folder(entry, name, answer);
-    }
-    index_find(&state.archive, index, tail, tail_length, &answer->found);
-    switch (answer->found.kind) {
-    case FIND_ABSENT:
-        return 0;
-    case FIND_FILE:
-        return 1;
-    case FIND_NAMESPACE:
-        answer->found.kind = FIND_ABSENT;
-        return add_archived_portion(answer, index, tail, tail_length);
-    case FIND_ASK:
-        answer->why = "not in the archive";
-        break;
-    }
-    answer->found.kind = FIND_ABSENT;
-    return ask_folder(entry, name, answer);
+    return look_up_folder(entry, name, folder, (size_t)size, tail, tail_length, finder, answer);
 }
 
-/* A module's name for the log; one with a lone surrogate has no UTF-8. */
-static const char *shown(PyObject *name) {
-    const char *text = PyUnicode_AsUTF8AndSize(name, NULL);
-    if (!text) PyErr_Clear();
-    return text ? text : "?";
-}
-
-void log_stale(PyObject *name, const char *why) {
-    state.stales++;
-    if (log_wanted) log_line("stale %s: %s", shown(name), why);
-}
-
-void log_miss(PyObject *name, const char *why) {
-    state.misses++;
-    if (log_wanted) log_line("miss %s: %s", shown(name), why ? why : "not in the archive");
-}
-
-/* A hit of the index: still the file it was, and is its code here? 1 serve, answer->path is set; 0 ask the folder's stock finder; -1 error. */
-static int usable(Answer *answer, PyObject *name) {
-    char why[PYCDS_WHY], path[PATH_MAX];
-    size_t path_length;
-    const PycdsEntry *file = answer->found.file;
-    int is_extension = state.archive.suffixes[file->suffix].loader == PYCDS_SUFFIX_EXTENSION;
-    if (!is_extension && file->unit == PYCDS_NONE) {
-        answer->why = file->reason == PYCDS_NONE ? "not in the archive" : archive_string(&state.archive, file->reason);
-        return 0;
-    }
-    if (index_file_path(&state.archive, &answer->found, path, sizeof path, &path_length) < 0) {
-        answer->why = "path too long";
-        return 0;
-    }
-    switch (index_stamp(&state.archive, &answer->found, path, why)) {
-    case STAMP_FRESH:
-        break;
-    case STAMP_STALE:
-    case STAMP_GONE:
-        log_stale(name, why);
-        answer->why = NULL; /* logged */
-        return 0;
-    }
-    if (!is_extension && (file->stamp_kind == PYCDS_STAMP_PYC || file->stamp_kind == PYCDS_STAMP_DIGEST)) {
-        /* --check-hash-based-pycs: stock compares hash-based .pyc files otherwise than by default. */
-        PyObject *mode = PyDict_GetItemString(state.external_dict, "_imp");
-        PyObject *value = mode ? PyObject_GetAttrString(mode, "check_hash_based_pycs") : NULL;
-        int plain = value && py_is_str(value) && PyUnicode_CompareWithASCIIString(value, "default") == 0;
-        if (!value) PyErr_Clear();
-        Py_DecRef(value);
-        if (!plain) {
-            answer->why = "--check-hash-based-pycs";
-            return 0;
-        }
-    }
-    answer->path = PyUnicode_FromStringAndSize(path, (Py_ssize_t)path_length);
-    return answer->path ? 1 : -1;
-}
-
-/* PathFinder.find_spec(name, path): 0 with the answer filled in, -1 with an exception. */
-static int path_finder_find(PyObject *name, PyObject *path, Answer *answer) {
+int path_finder_find(PyObject *name, PyObject *path, Answer *answer) {
     Py_ssize_t size;
     size_t tail_length;
     const char *text = PyUnicode_AsUTF8AndSize(name, &size);
@@ -308,10 +330,6 @@ static int path_finder_find(PyObject *name, PyObject *path, Answer *answer) {
         }
         if (py_is_str(entry) || PyObject_IsInstance(entry, &PyUnicode_Type) == 1) {
             result = look_up_entry(entry, name, tail, tail_length, answer);
-            if (result == 1 && !answer->spec && (result = usable(answer, name)) != 1) {
-                answer->found.kind = FIND_ABSENT;
-                if (result == 0) result = ask_folder(entry, name, answer);
-            }
         } else if (state.forms.takes_bytes && PyObject_IsInstance(entry, &PyBytes_Type) == 1) {
             result = ask_folder(entry, name, answer);
         }
@@ -398,7 +416,7 @@ int find_spec(PyObject *modules, PyObject *name, PyObject *path, Answer *answer)
             break;
         }
         int ask = 1;
-        if (state.has_archive && finder == state.path_finder) {
+        if (state.layer_count != 0 && finder == state.path_finder) {
             if (path_finder_find(name, path, answer) < 0) {
                 result = -1;
             } else if (answer->found.kind == FIND_FILE) {

@@ -37,6 +37,11 @@ const char *tail_of(const char *name, size_t size, size_t *length);
 int find_spec(PyObject *modules, PyObject *name, PyObject *path, Answer *answer);
 /* with _ImportLockContext(): finder.find_spec(name, path, None). New reference (maybe None). */
 PyObject *ask_finder(PyObject *finder, PyObject *name, PyObject *path);
+/*
+ * PathFinder.find_spec(name, path) by the layers: answer->found (a file to serve), or answer->spec, or
+ * answer->ask_path_finder, or none of them (not found). 0, or -1 with an exception.
+ */
+int path_finder_find(PyObject *name, PyObject *path, Answer *answer);
 void log_stale(PyObject *name, const char *why);
 void log_miss(PyObject *name, const char *why);
 

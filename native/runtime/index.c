@@ -39,10 +39,7 @@ typedef struct Listing {
     int racy;
 } Listing;
 
-/* Listings of archived folders, by folder index; of unknown ones, by path. */
-static Listing **archived_listings;
-static uint32_t archived_count;
-
+/* Listings of folders that no layer knows, by path; those of archived ones are their archive's. */
 typedef struct UnknownFolder {
     char *path;
     Listing *listing;
@@ -135,9 +132,11 @@ static Listing *listing_at(Listing **cached, const char *path, int64_t mtime_ns)
     return *cached = listing_make(path, mtime_ns);
 }
 
-uint32_t index_folder(const Archive *a, const char *path, size_t length) {
+uint64_t index_path_hash(const char *path, size_t length) { return xxh3(path, length); }
+
+uint32_t index_folder(const Archive *a, uint64_t hash, const char *path, size_t length) {
     uint32_t mask = a->folder_hash_size - 1;
-    for (uint32_t at = (uint32_t)(xxh3(path, length) & mask);; at = (at + 1) & mask) {
+    for (uint32_t at = (uint32_t)(hash & mask);; at = (at + 1) & mask) {
         uint32_t value = a->folder_hash[at];
         if (!value) return PYCDS_NONE;
         const PycdsFolder *folder = &a->folders[value - 1];
@@ -179,13 +178,11 @@ static int folder_state(Archive *a, uint32_t folder, Listing **listing) {
     if (!S_ISDIR(st.st_mode)) return -1;
     int64_t mtime_ns = stat_mtime_ns(&st);
     if (mtime_ns == a->folders[folder].mtime_ns) return 1;
-    if (!archived_listings) {
-        archived_listings = calloc(a->folder_count, sizeof *archived_listings);
-        if (!archived_listings) return -2;
-        archived_count = a->folder_count;
+    if (!a->listings) {
+        a->listings = calloc(a->folder_count, sizeof(Listing *));
+        if (!a->listings) return -2;
     }
-    if (folder >= archived_count) return -2;
-    *listing = listing_at(&archived_listings[folder], path, mtime_ns);
+    *listing = listing_at(&a->listings[folder], path, mtime_ns);
     return *listing ? 0 : -2;
 }
 
@@ -206,6 +203,7 @@ static void find_package(Archive *a, uint32_t folder, Found *found) {
     if (state == 0 && !same_choice(a, listing, entry, init, sizeof init - 1)) return;
     if (entry->kind != PYCDS_ENTRY_SOURCE && entry->kind != PYCDS_ENTRY_SOURCELESS) return;
     found->kind = FIND_FILE;
+    found->archive = a;
     found->file = entry;
     found->folder = folder;
     found->is_package = 1;
@@ -250,6 +248,7 @@ void index_find(Archive *a, uint32_t folder, const char *tail, size_t length, Fo
         if (state == 0 && has_name && entry->child == PYCDS_NONE) return; /* a folder of that name came: it may be a package */
         if (entry->child != PYCDS_NONE && (state == 1 || has_name) && !still_no_package(a, entry->child)) return;
         found->kind = FIND_FILE;
+        found->archive = a;
         found->file = entry;
         found->folder = folder;
         return;

@@ -18,15 +18,21 @@ typedef enum FindKind {
 
 typedef struct Found {
     FindKind kind;
+    Archive *archive;         /* FIND_FILE: the layer that has it */
     const PycdsEntry *file;   /* FIND_FILE: the file's entry (a package's __init__) */
     uint32_t folder;          /* FIND_FILE: the folder that holds the file */
     int is_package;
 } Found;
 
+/* What index_folder looks a path up by; the same for every layer. */
+uint64_t index_path_hash(const char *path, size_t length);
 /* Index of the archived folder `path`, or PYCDS_NONE. */
-uint32_t index_folder(const Archive *archive, const char *path, size_t length);
+uint32_t index_folder(const Archive *archive, uint64_t hash, const char *path, size_t length);
 
-/* What FileFinder(folder).find_spec(tail) would find in an archived folder, its mtime checked as FileFinder does. */
+/*
+ * What FileFinder(folder).find_spec(tail) would find in an archived folder, its mtime checked as FileFinder does.
+ * FIND_ABSENT, FIND_FILE and FIND_NAMESPACE are true of the folder, so each layer that does not say FIND_ASK says the same.
+ */
 void index_find(Archive *archive, uint32_t folder, const char *tail, size_t length, Found *found);
 
 /*

@@ -62,22 +62,29 @@ done:
 }
 
 /* The code of a file to serve; NULL with or without an exception. A function of its own, so that its text does not stay on the stack while the code runs. */
-static __attribute__((noinline)) PyObject *served_code(PyObject *name, uint32_t unit, PyObject *path) {
+static __attribute__((noinline)) PyObject *served_code(PyObject *name, const Found *found, PyObject *path) {
     char why[PYCDS_WHY] = "";
-    PyObject *code = unit_code(&state.archive, unit, path, why);
+    PyObject *code = unit_code(found->archive, found->file->unit, path, why);
     if (!code && !PyErr_Occurred()) log_stale(name, why);
     return code;
+}
+
+/* With several layers the line says which one served. */
+static void log_hit(PyObject *name, const Found *found) {
+    const char *text = PyUnicode_AsUTF8AndSize(name, NULL);
+    if (state.layer_count > 1) log_line("hit %s: %s", text, found->archive->path);
+    else log_line("hit %s", text);
 }
 
 /* Serves a file of the index; uses up answer->path. *declined is set (and nothing has happened) when its unit is damaged. */
 static PyObject *serve(PyObject *name, Answer *answer, int *declined) {
     const Found *found = &answer->found;
-    int is_extension = state.archive.suffixes[found->file->suffix].loader == PYCDS_SUFFIX_EXTENSION;
+    int is_extension = found->archive->suffixes[found->file->suffix].loader == PYCDS_SUFFIX_EXTENSION;
     PyObject *loader = NULL, *spec = NULL, *locations = NULL, *module = NULL, *result = NULL, *code = NULL;
     PyObject *path = answer->path;
     answer->path = NULL;
     if (!is_extension) {
-        code = served_code(name, found->file->unit, path);
+        code = served_code(name, found, path);
         if (!code) {
             Py_DecRef(path);
             *declined = !PyErr_Occurred();
@@ -92,7 +99,7 @@ static PyObject *serve(PyObject *name, Answer *answer, int *declined) {
         goto done;
     }
     state.hits++;
-    if (log_wanted) log_line("hit %s", PyUnicode_AsUTF8AndSize(name, NULL));
+    if (log_wanted) log_hit(name, found);
     if (found->is_package) {
         locations = PyObject_GetAttr(spec, state.n_submodule_search_locations);
         if (!locations) goto done;
@@ -122,11 +129,21 @@ PyObject *load_answer(PyObject *name, PyObject *path, Answer *answer) {
     if (answer->found.kind == FIND_FILE) {
         int declined = 0;
         PyObject *module = serve(name, answer, &declined);
+        /* A damaged unit stays refused, so each turn leaves fewer: another layer may have the module too. */
+        while (declined && state.layer_count > 1) {
+            if (path_finder_find(name, path, answer) < 0) return NULL;
+            if (answer->found.kind != FIND_FILE) {
+                Py_DecRef(answer->spec);
+                break;
+            }
+            declined = 0;
+            module = serve(name, answer, &declined);
+        }
         if (!declined) return module;
         answer->spec = ask_finder(state.path_finder, name, path);
         answer->why = NULL;
         if (!answer->spec) return NULL;
-    } else if (state.has_archive && answer->spec) {
+    } else if (state.layer_count != 0 && answer->spec) {
         if (answer->why && is_source_spec(answer->spec)) log_miss(name, answer->why);
     }
     if (trace_active) trace_spec(name, answer->spec, 0);

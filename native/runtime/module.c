@@ -1,8 +1,8 @@
 /*
  * Activation, and the extension module `_pycds`.
  *
- * Two ways in: a .pth line imports `_pycds` (installed; the archive is the
- * default one beside this library, or PYCDSARCHIVE), or native/launch calls
+ * Two ways in: a .pth line imports `_pycds` (installed; the archives are those
+ * beside this library, or PYCDSARCHIVE), or native/launch calls
  * pycds_start() before user code runs (`pycds run`, `pycds trace`).
  */
 #define _GNU_SOURCE
@@ -42,8 +42,8 @@ static int refuse(const char *archive, const char *why) {
 }
 
 static void at_exit(void) {
-    if (getpid() == started_pid && state.has_archive && log_wanted)
-        log_line("summary hit=%lu miss=%lu stale=%lu archive=%s", state.hits, state.misses, state.stales, state.archive.path);
+    if (getpid() == started_pid && state.layer_count != 0 && log_wanted)
+        log_line("summary hit=%lu miss=%lu stale=%lu archive=%s", state.hits, state.misses, state.stales, state.archives);
 }
 
 /* ---- importlib's functions, and ours --------------------------------------------- */
@@ -105,30 +105,10 @@ static int patch_importlib(void) {
     return -1;
 }
 
-/* Opens the archive and compares it with this interpreter. 0 or -1 with a reason; nothing of Python is changed. */
-static int load_archive(const char *path, char why[PYCDS_WHY]) {
-    if (archive_open(path, &state.archive, why) < 0) return -1;
-    if (selfcheck(&state.archive, why) < 0 || externals_init(&state.archive) < 0) {
-        if (PyErr_Occurred()) {
-            PyErr_Clear();
-            snprintf(why, PYCDS_WHY, "no memory");
-        }
-        archive_close(&state.archive);
-        return -1;
-    }
-    int n = snprintf(state.cached_suffix, sizeof state.cached_suffix, state.archive.header->optimize ? ".%.32s.opt-%u.pyc" : ".%.32s.pyc",
-                     (const char *)state.archive.header->cache_tag, state.archive.header->optimize);
-    if (n < 0 || (size_t)n >= sizeof state.cached_suffix) {
-        archive_close(&state.archive);
-        snprintf(why, PYCDS_WHY, "cache tag too long");
-        return -1;
-    }
-    state.has_archive = 1;
-    return 0;
-}
+static void refused(const char *archive, const char *why) { refuse(archive, why); }
 
-/* Everything up to the point of no return may refuse. Returns 0 when active. */
-static int activate(const char *archive, const char *trace) {
+/* Everything up to the point of no return may refuse. `archive`: a list, for layers_open. Returns 0 when active. */
+static int activate(const char *archive, char separator, const char *trace) {
     char why[PYCDS_WHY] = "";
     if (started) {
         /* Objects of a finalised interpreter are still in our tables. */
@@ -142,12 +122,13 @@ static int activate(const char *archive, const char *trace) {
     if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) return refuse(archive, "not the main interpreter");
     if (is_verbose()) return refuse(archive, "python -v prints what stock's finders do");
     if (stock_find(why) < 0 || importlib_is_stock(why) < 0 || stock_forms(why) < 0 || guard_init(why) < 0) return refuse(archive, why);
-    if (archive && load_archive(archive, why) < 0) {
-        if (refuse(archive, why) < 0 && !trace) return -1;
+    if (archive) {
+        layers_open(archive, separator, refused);
+        if (state.layer_count == 0 && !trace) return -1;
     }
     if (trace && trace_start(trace, why) < 0) {
         fprintf(stderr, "pycds: error: %s\n", why);
-        if (!state.has_archive) return -1;
+        if (state.layer_count == 0) return -1;
     }
     if (Py_AtExit(at_exit) < 0 && log_wanted) log_line("no summary at exit: too many exit functions");
     /* Point of no return: from here on imports go through import.c, and the archive stays mapped for ever. */
@@ -172,19 +153,10 @@ static void read_mode(void) {
     log_init();
 }
 
-/* pycds.data/default.pycds beside this library; 0 when there is one. */
-static int default_archive(char path[PATH_MAX]) {
-    Dl_info info;
-    if (!dladdr((void *)(uintptr_t)&default_archive, &info) || !info.dli_fname) return -1;
-    const char *slash = strrchr(info.dli_fname, '/');
-    int length = slash ? (int)(slash - info.dli_fname) : 1;
-    int n = snprintf(path, PATH_MAX, "%.*s/pycds.data/default.pycds", length, slash ? info.dli_fname : ".");
-    return n > 0 && n < PATH_MAX && access(path, F_OK) == 0 ? 0 : -1;
-}
-
 /* From the .pth: design.md, "Contracts"; the seed's PYCDSMODE names work too. */
 static void activate_installed(void) {
-    char buffer[PATH_MAX];
+    char separator = ':';
+    char *installed = NULL;
     const char *archive = setting("PYCDSARCHIVE"), *seed = setting("PYCDSMODE"), *trace = NULL;
     read_mode();
     if (mode == MODE_OFF) {
@@ -198,12 +170,14 @@ static void activate_installed(void) {
             fputs("pycds: error: PYCDSMODE=TRACE without PYCDSLIST — set PYCDSLIST to the file to write\n", stderr);
             return;
         }
-    } else if (!archive && default_archive(buffer) == 0) {
-        archive = buffer;
+    } else if (!archive) {
+        archive = installed = layers_installed();
+        separator = '\n';
     }
-    if (archive || trace) activate(archive, trace);
+    if (archive || trace) activate(archive, separator, trace);
     else if (mode == MODE_ON || seed) refuse(NULL, "no archive: PYCDSARCHIVE is not set and none is installed");
     else snprintf(refusal, sizeof refusal, "no archive");
+    free(installed);
 }
 
 static PyObject *text_or_none(const char *text) { return text && text[0] ? PyUnicode_FromString(text) : py_new_ref(PY_NONE); }
@@ -225,19 +199,31 @@ static int active_here(void) {
     return state.active && module && py_is_module(module) && PyModule_GetDict(module) == state.bootstrap_dict;
 }
 
+static PyObject *layer_paths(void) {
+    PyObject *list = PyList_New((Py_ssize_t)state.layer_count);
+    for (uint32_t i = 0; list && i < state.layer_count; i++) {
+        PyObject *path = PyUnicode_DecodeFSDefault(state.layers[i].path);
+        if (path && PyList_SetItem(list, (Py_ssize_t)i, path) == 0) continue;
+        Py_DecRef(list);
+        list = NULL;
+    }
+    return list;
+}
+
 static PyObject *module_status(PyObject *self, PyObject *args) {
     static const char *const modes[] = {"auto", "on", "off"};
     (void)self, (void)args;
     const int here = active_here();
-    const char *reason = here && state.has_archive            ? NULL
+    const char *reason = here && state.layer_count            ? NULL
                          : here && trace_active && !refusal[0] ? "only tracing"
                          : state.active && !here               ? "active in another interpreter of this process"
                                                                : refusal;
     PyObject *dict = PyDict_New();
     if (!dict) return NULL;
-    if (put(dict, "active", PyBool_FromLong(here && state.has_archive)) < 0 ||
+    if (put(dict, "active", PyBool_FromLong(here && state.layer_count != 0)) < 0 ||
         put(dict, "mode", PyUnicode_FromString(modes[mode])) < 0 ||
-        put(dict, "archive", text_or_none(state.has_archive ? state.archive.path : NULL)) < 0 ||
+        put(dict, "archive", text_or_none(state.archives)) < 0 ||
+        put(dict, "archives", layer_paths()) < 0 ||
         put(dict, "reason", text_or_none(reason)) < 0 ||
         put(dict, "hit", PyLong_FromUnsignedLong(state.hits)) < 0 ||
         put(dict, "miss", PyLong_FromUnsignedLong(state.misses)) < 0 ||
@@ -267,7 +253,7 @@ static PyObject *module_disable(PyObject *self, PyObject *args) {
 }
 
 static PyMethodDef methods[] = {
-    {"status", module_status, METH_NOARGS, "status() -> dict: active, mode, archive, reason, hit, miss, stale, tracing."},
+    {"status", module_status, METH_NOARGS, "status() -> dict: active, mode, archive, archives, reason, hit, miss, stale, tracing."},
     {"disable", module_disable, METH_NOARGS, "disable() -> bool: stock imports from now on; true if PyCDS was active until now."},
     {NULL, NULL, 0, NULL},
 };
@@ -282,7 +268,7 @@ int pycds_start(const Request *request) {
         note_refusal(request->archive, "PYCDS=off");
         return -1;
     }
-    return activate(request->archive, request->trace);
+    return activate(request->archive, ':', request->trace);
 }
 
 static int module_exec(PyObject *module) {

@@ -10,6 +10,7 @@
  *   stock.c     which form importlib has in this Python
  *   guard.c     is what the archive stands in for still stock's?
  *   spec.c      exact stock specs, loaders and modules
+ *   layers.c    the archives that an activation serves from, in order
  *   find.c      _find_spec: each finder in its turn, the archive in PathFinder's place
  *   load.c      _load_unlocked for a served file
  *   locks.c     module locks, made when a second thread asks
@@ -80,6 +81,7 @@ typedef struct Archive {
     uint32_t *pure_uses;    /* copies made, one a pure result */
     PyObject **canonical;   /* interned name objects, borrowed for ever */
     uint64_t populated;     /* bytes of DATA's hot part already prefaulted */
+    struct Listing **listings; /* index.c: of folders that changed, by folder; NULL: none so far */
 } Archive;
 
 enum { UNIT_NEW = 0, UNIT_READY = 1, UNIT_BAD = 2 };
@@ -137,7 +139,7 @@ void log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 typedef struct Request {
     uint32_t size;       /* sizeof(Request) of the caller */
-    const char *archive; /* path, or NULL: serve nothing */
+    const char *archive; /* path, or several separated by ':' (layers.c); NULL: serve nothing */
     const char *trace;   /* path that trace lines are appended to, or NULL */
 } Request;
 

@@ -13,16 +13,17 @@
 
 /* __cached__ of a found file: what _get_cached(origin) answers, without asking. New reference, NULL on error. */
 static PyObject *cached_path(const Found *found) {
-    const PycdsFolder *folder = &state.archive.folders[found->folder];
+    const Archive *archive = found->archive;
+    const PycdsFolder *folder = &archive->folders[found->folder];
     char buffer[PATH_MAX];
-    int n = snprintf(buffer, sizeof buffer, "%s/__pycache__/%s%s", archive_string(&state.archive, folder->path),
-                     archive_string(&state.archive, found->file->name), state.cached_suffix);
+    int n = snprintf(buffer, sizeof buffer, "%s/__pycache__/%s%s", archive_string(archive, folder->path),
+                     archive_string(archive, found->file->name), state.cached_suffix);
     if (n < 0 || (size_t)n >= sizeof buffer) return PyErr_NoMemory();
     return PyUnicode_FromStringAndSize(buffer, n);
 }
 
 PyObject *spec_for_file(const Found *found, PyObject *name, PyObject *path, PyObject **loader_out) {
-    uint32_t kind = state.archive.suffixes[found->file->suffix].loader;
+    uint32_t kind = found->archive->suffixes[found->file->suffix].loader;
     PyObject *loader_class = kind == PYCDS_SUFFIX_SOURCE ? state.source_loader : kind == PYCDS_SUFFIX_EXTENSION ? state.extension_loader : state.sourceless_loader;
     PyObject *spec = NULL, *cached = NULL, *locations = NULL;
     PyObject *loader = PyObject_CallFunctionObjArgs(loader_class, name, path, NULL);
@@ -32,8 +33,8 @@ PyObject *spec_for_file(const Found *found, PyObject *name, PyObject *path, PyOb
     if (PyObject_SetAttr(spec, state.n_origin, path) < 0) goto fail;
     if (PyObject_SetAttr(spec, state.n__set_fileattr, PY_TRUE) < 0) goto fail;
     if (found->is_package) {
-        const PycdsFolder *folder = &state.archive.folders[found->folder];
-        PyObject *base = PyUnicode_FromStringAndSize(archive_string(&state.archive, folder->path), (Py_ssize_t)folder->path_length);
+        const PycdsFolder *folder = &found->archive->folders[found->folder];
+        PyObject *base = PyUnicode_FromStringAndSize(archive_string(found->archive, folder->path), (Py_ssize_t)folder->path_length);
         if (!base) goto fail;
         locations = PyList_New(1);
         if (!locations || PyList_SetItem(locations, 0, base) < 0) goto fail;

@@ -1,5 +1,5 @@
 /*
- * What an activation holds: the archive, the parts of importlib that it calls,
+ * What an activation holds: the archives, the parts of importlib that it calls,
  * and counters. One a process, of the main interpreter only.
  */
 #ifndef PYCDS_STATE_H
@@ -13,6 +13,9 @@
     X(__name__) X(__loader__) X(__package__) X(__spec__) X(__path__) X(__file__) X(__cached__) X(__all__) \
     X(__enter__) X(__exit__) X(_initializing) X(_uninitialized_submodules) X(_set_fileattr) X(_cached) X(cached) X(origin) \
     X(loader) X(submodule_search_locations) X(find_spec) X(exec) X(release) X(owner) X(count) X(_get_module_lock) X(pop) X(append) X(extend) X(name)
+
+/* The most archives that one process serves from: a base, a venv's, an application's, and room. */
+#define LAYERS_MAX 8
 
 /* Which of its known forms importlib has here (stock.c): each is 0 or 1. */
 typedef struct Forms {
@@ -31,9 +34,9 @@ typedef struct Forms {
 
 typedef struct State {
     int active;
-    int has_archive;
-    int sealed;
-    Archive archive;
+    Archive layers[LAYERS_MAX]; /* in the order in which they are asked; none points into another */
+    uint32_t layer_count;       /* 0: nothing is served (only traced) */
+    char *archives;             /* their paths, separated by ':' */
 
     PyObject *bootstrap_dict; /* of _frozen_importlib */
     PyObject *external_dict;  /* of _frozen_importlib_external */
@@ -69,6 +72,21 @@ extern State state;
 int stock_find(char why[PYCDS_WHY]);
 /* Finds out which form importlib has. 0; -1 with a reason when it has one that we do not know. */
 int stock_forms(char why[PYCDS_WHY]);
+
+/* ---- layers.c ---------------------------------------------------------------- */
+
+/*
+ * Opens the archives of a list, those between `separator`s that are not empty,
+ * and compares each with this interpreter. `refused` is told of each that can't
+ * be used; the others are in state.layers afterwards. A list that is itself the
+ * name of a file is that one file, whatever it has in it.
+ */
+void layers_open(const char *list, char separator, void (*refused)(const char *archive, const char *why));
+/*
+ * The list of what is installed beside this library, separated by '\n', malloc'ed: the lines of
+ * pycds.data/default.layers (relative ones below pycds.data), else pycds.data/default.pycds. NULL: nothing.
+ */
+char *layers_installed(void);
 
 /* ---- guard.c ---------------------------------------------------------------- */
 

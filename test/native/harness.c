@@ -74,8 +74,8 @@ static void run_find(char **arguments, int count) {
     CHECK(archive_open(arguments[0], &a, why) == 0);
     for (int i = 1; i + 1 < count; i += 2) {
         const char *folder = arguments[i], *name = arguments[i + 1];
-        const uint32_t index = index_folder(&a, folder, strlen(folder));
-        Found found = {FIND_ASK, NULL, 0, 0};
+        const uint32_t index = index_folder(&a, index_path_hash(folder, strlen(folder)), folder, strlen(folder));
+        Found found = {.kind = FIND_ASK};
         if (index == PYCDS_NONE) found.kind = index_find_unknown(&a, folder, strlen(folder), name, strlen(name));
         else index_find(&a, index, name, strlen(name), &found);
         if (found.kind != FIND_FILE) {

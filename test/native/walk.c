@@ -41,7 +41,7 @@ static void walk_folders(const Archive *a) {
         CHECK((uint64_t)f->path + f->path_length < a->strings_size);
         CHECK((uint64_t)f->first_entry + f->entry_count <= a->entry_count);
         walk_string(a, f->relative);
-        const uint32_t found = index_folder(a, archive_string(a, f->path), f->path_length);
+        const uint32_t found = index_folder(a, index_path_hash(archive_string(a, f->path), f->path_length), archive_string(a, f->path), f->path_length);
         CHECK(found == PYCDS_NONE || found < a->folder_count);
         (void)index_find_unknown(a, archive_string(a, f->path), f->path_length, "pkg", 3);
     }
@@ -106,7 +106,7 @@ static unsigned walk_entries(Archive *a, int print, unsigned *served) {
     unsigned refused = 0;
     for (uint32_t i = 0; i < a->entry_count; i++) {
         const int ok = tables_entry_ok(a, i);
-        Found found = {FIND_ASK, NULL, 0, 0};
+        Found found = {.kind = FIND_ASK};
         if (ok) {
             walk_entry(a, i);
         } else {
