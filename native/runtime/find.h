@@ -1,5 +1,6 @@
 /*
- * The parts of _find_and_load, shared by find.c (which finder has it?), load.c
+ * The parts of _find_and_load, shared by find.c (which finder has it?), path_finder.c
+ * (is it in an archive?), load.c
  * (make the module), unlocked.c (both, and the parent) and import.c (the entry points).
  */
 #ifndef PYCDS_FIND_H

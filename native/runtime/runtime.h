@@ -11,7 +11,8 @@
  *   guard.c     is what the archive stands in for still stock's?
  *   spec.c      exact stock specs, loaders and modules
  *   layers.c    the archives that an activation serves from, in order
- *   find.c      _find_spec: each finder in its turn, the archive in PathFinder's place
+ *   path_finder.c  PathFinder.find_spec by the archives' indexes
+ *   find.c      _find_spec: each finder in its turn, the archives in PathFinder's place
  *   load.c      _load_unlocked for a served file
  *   locks.c     module locks, made when a second thread asks
  *   unlocked.c  _find_and_load_unlocked: the parent, find, load, bind

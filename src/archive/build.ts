@@ -20,6 +20,7 @@ import { writeImage } from "../image/writer.ts";
 import { layOutNames } from "../layout/names.ts";
 import type { LaidOutNames } from "../layout/names.ts";
 import type { LaidOutUnit } from "../layout/types.ts";
+import { heldReason } from "./bases.ts";
 import { chooseBase, planData, requestAddresses } from "./addresses.ts";
 import type { DataPlan } from "./addresses.ts";
 import { compileModule, minorOf } from "./compile.ts";
@@ -28,7 +29,7 @@ import type { ExcludedInput } from "./describe.ts";
 import { indexTables } from "./index-tables.ts";
 import type { EntryContent } from "./index-tables.ts";
 import { indexFolders } from "./path-index.ts";
-import type { IndexedEntry } from "./path-index.ts";
+import type { IndexedEntry, IndexedFolder } from "./path-index.ts";
 import { placeModules } from "./place.ts";
 import type { PlacedModule } from "./place.ts";
 import { compilePures, pureTables } from "./pures.ts";
@@ -47,6 +48,8 @@ export interface BuildReport {
   readonly traced: number;
   /** Modules that stay with stock; `file` is the .pyc that was refused. */
   readonly excluded: readonly ExcludedInput[];
+  /** Modules left out, since a base archive holds them. */
+  readonly held: number;
   readonly folders: number;
   readonly entries: number;
   readonly names: number;
@@ -97,6 +100,7 @@ export function buildArchive(input: BuildInput, onProgress: (progress: BuildProg
     contents.set(each.entry, { kind: "unit", unit: modules.length, stamp: each.module.stamp });
     modules.push({ ...each, unit: compiled.unit });
   });
+  markHeld(input, index, contents);
   const traced = modules.filter((module) => module.traced).length;
   const pures = compilePures(input.pures, input.abi, names);
   onProgress({ pass: "compile", done: total, total });
@@ -148,6 +152,7 @@ export function buildArchive(input: BuildInput, onProgress: (progress: BuildProg
       modules: modules.length,
       traced,
       excluded,
+      held: input.held?.length ?? 0,
       folders: tables.folders.length,
       entries: tables.entries.length,
       names: names.entries.length,
@@ -159,6 +164,14 @@ export function buildArchive(input: BuildInput, onProgress: (progress: BuildProg
       digest: hex(codecs.FileHeader.read(viewOf(bytes), 0).archive_digest),
     },
   };
+}
+
+/** What a base serves has its reason in the index, for whoever asks why it is not here. */
+function markHeld({ held = [] }: BuildInput, index: readonly IndexedFolder[], contents: Map<IndexedEntry, EntryContent>): void {
+  const tails = new Set(held.map(({ folder, tail }) => `${folder}\0${tail}`));
+  for (const { path, entries } of index) {
+    for (const entry of entries) if (tails.has(`${path}\0${entry.name}`) && !contents.has(entry)) contents.set(entry, { kind: "reason", reason: heldReason });
+  }
 }
 
 /** The ABI data must be that of the target: an archive of another layout would be refused by every runtime. */

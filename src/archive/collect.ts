@@ -21,7 +21,7 @@ import type { PureCompiler } from "./collect-pure.ts";
 import { collectModules } from "./collect-modules.ts";
 import type { Wanted } from "./collect-modules.ts";
 import type { TreeView } from "./collect-view.ts";
-import { compareText, joinPath } from "./path-index.ts";
+import { compareText, folderOf, joinPath } from "./path-index.ts";
 import type { BuildInput, ExcludedModule, TargetInfo } from "./types.ts";
 
 /** An interpreter as far as building for it needs to know it; the rest of InterpreterInfo plays no part. */
@@ -121,10 +121,6 @@ export const goneReason = "its source is gone";
 /** Paths that the archive's strings cannot hold: UTF-8 without NUL. */
 function usable(path: string): boolean {
   return !/\p{Surrogate}/u.test(path) && !path.includes("\0") && !path.includes("\ufffd");
-}
-
-export function folderOf(file: string): string {
-  return file.slice(0, Math.max(1, file.lastIndexOf("/")));
 }
 
 function tailOf(file: string, suffixes: TargetInfo["suffixes"], loader: "source" | "sourceless" | "extension"): string | undefined {

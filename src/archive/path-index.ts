@@ -47,6 +47,11 @@ export function joinPath(folder: string, name: string): string {
   return `${folder.replace(/\/+$/, "")}/${name}`;
 }
 
+/** The folder that holds a file, by its absolute path. */
+export function folderOf(file: string): string {
+  return file.slice(0, Math.max(1, file.lastIndexOf("/")));
+}
+
 function listingOf(folder: FolderInput): Listing {
   const files = new Set<string>();
   const directories = new Set<string>();

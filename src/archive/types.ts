@@ -100,4 +100,6 @@ export interface BuildInput {
   readonly pures: readonly PureInput[];
   readonly sealed: boolean;
   readonly digest: boolean;
+  /** Modules that an archive below this one holds (bases.ts). */
+  readonly held?: readonly Pick<ModuleInput, "name" | "folder" | "tail">[];
 }

@@ -7,7 +7,12 @@ import { interpreterCompiler } from "../archive/collect-compile.ts";
 import type { Compiler } from "../archive/collect-compile.ts";
 import { interpreterPureCompiler } from "../archive/collect-pure.ts";
 import type { PureCompiler } from "../archive/collect-pure.ts";
+import { withoutBases } from "../archive/bases.ts";
+import type { TargetInfo } from "../archive/types.ts";
 import { PycdsError } from "../base/errors.ts";
+import { openImage } from "../image/reader.ts";
+import type { ImageReader } from "../image/reader.ts";
+import { versionText } from "../inspect/summary.ts";
 import { mergeTraces, readTrace } from "../trace/read.ts";
 import type { Trace, TraceHeader } from "../trace/types.ts";
 import type { CommonOptions, Context } from "./context.ts";
@@ -35,6 +40,8 @@ export function tracedOptimize(trace: Trace): number {
 
 export interface ArchiveRequest extends Omit<CollectOptions, "abi" | "progress"> {
   readonly output: string;
+  /** Archives below this one: what they hold is left out. */
+  readonly bases?: readonly string[];
 }
 
 export interface BuiltFile {
@@ -46,7 +53,8 @@ export async function buildFile(context: Context, options: CommonOptions, reques
   const progress = new Progress(context, options);
   try {
     const abi = abiOf(request.interpreter);
-    const collected = await collect({ ...request, abi, progress: (what, done, total) => progress.show(`${what} ${done}/${total}`) });
+    const found = await collect({ ...request, abi, progress: (what, done, total) => progress.show(`${what} ${done}/${total}`) });
+    const collected = { ...found, input: withoutBases(found.input, openBases(request.bases ?? [], found.input.target), request.view) };
     const { bytes, report } = buildArchive(collected.input, ({ pass, done, total }) => progress.show(`building: ${pass} ${done}/${total}`));
     progress.show(`writing ${countText(report.modules, "module")}`);
     await writeOutput(request.output, bytes, "cannot write the archive");
@@ -59,6 +67,18 @@ export async function buildFile(context: Context, options: CommonOptions, reques
 /** What computes results of pure functions: the interpreter itself. */
 export function scratchPureCompiler(context: Context, exe: string): PureCompiler {
   return interpreterPureCompiler({ exe, env: context.env });
+}
+
+/** A base must be one that the same process can serve from. */
+function openBases(files: readonly string[], target: TargetInfo): ImageReader[] {
+  return collectFaults(files, (file) => {
+    const image = openImage(readInput(file, "cannot use the base archive"), file);
+    const { header } = image;
+    if (header.hexversion === target.hexversion && header.pyc_magic === target.pycMagic && header.optimize === target.optimize) return image;
+    throw new PycdsError("BASE_FOREIGN", "cannot use the base archive", `it is for CPython ${versionText(header.hexversion)} at -O level ${header.optimize}, this build is for ${versionText(target.hexversion)} at ${target.optimize}`, {
+      file, next: "build a base for the same interpreter and level",
+    });
+  });
 }
 
 /** A compiler whose scratch folder also goes when a signal ends us. */

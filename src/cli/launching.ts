@@ -11,7 +11,8 @@ import type { Context } from "./context.ts";
 
 export interface Launch {
   readonly command: readonly string[];
-  readonly archive?: string;
+  /** Looked up in this order. */
+  readonly archives?: readonly string[];
   readonly trace?: string;
   readonly children: boolean;
 }

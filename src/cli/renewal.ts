@@ -1,10 +1,9 @@
 /** Whether an archive is worth building again after a run. */
 import { existsSync, readFileSync } from "node:fs";
-import { importlibMtime } from "../archive/collect-pyc.ts";
-import { readBytes, statFacts } from "../archive/collect-view.ts";
-import { folderOf } from "../archive/collect.ts";
+import { statFacts } from "../archive/collect-view.ts";
 import type { InterpreterFacts } from "../archive/collect.ts";
-import { hex, xxh3 } from "../base/digest.ts";
+import { isStale } from "../archive/fresh.ts";
+import { hex } from "../base/digest.ts";
 import { PycdsError } from "../base/errors.ts";
 import type { ImageModule } from "../image/meta.ts";
 import type { ImageReader } from "../image/reader.ts";
@@ -33,6 +32,8 @@ export function unservedKey(unserved: readonly TraceModule[]): string {
 
 export interface RenewalRequest {
   readonly archive: string;
+  /** Archives below it; what they hold it need not have. */
+  readonly bases: readonly string[];
   readonly interpreter: InterpreterFacts;
   readonly optimize: number;
   readonly trace: Trace;
@@ -60,11 +61,13 @@ export function renewal(request: RenewalRequest): Renewal | undefined {
   const image = usableImage(request);
   if (image === undefined) return anew;
   const meta = image.meta();
-  const byFile = new Map(meta.modules.map((module) => [module.file, module]));
+  const holders = [meta, ...request.bases.flatMap((archive) => usableImage({ ...request, archive })?.meta() ?? [])].flatMap(({ modules }) => modules);
+  const byFile = new Map<string, ImageModule[]>();
+  for (const module of holders) byFile.set(module.file, [...(byFile.get(module.file) ?? []), module]);
   const excluded = new Set(meta.excluded.map(({ name }) => name));
   const helps = request.unserved.some(({ module, file }) => {
     const archived = byFile.get(file ?? "");
-    return archived === undefined ? !excluded.has(module) && statFacts(file ?? "")?.kind === "file" : isStale(archived);
+    return archived === undefined ? !excluded.has(module) && statFacts(file ?? "")?.kind === "file" : archived.every((each) => isStale(each));
   });
   if (!helps) return undefined;
   const [traced, further] = [true, false].map((wanted) => meta.modules.filter((module) => module.traced === wanted).map(asTraced));
@@ -109,20 +112,4 @@ function usableImage({ archive, interpreter, optimize }: RenewalRequest): ImageR
     header.hexversion === interpreter.hexversion && header.pyc_magic === interpreter.pycMagic && header.optimize === optimize &&
     hex(header.layout_digest) === hex(abiOf(interpreter).digest);
   return fits ? image : undefined;
-}
-
-/** As the runtime decides it. */
-export function isStale({ file, stamp }: Pick<ImageModule, "file" | "stamp">): boolean {
-  const facts = statFacts(stamp.kind === "pyc" ? `${folderOf(file)}/${stamp.file}` : file);
-  if (facts?.kind !== "file") return true;
-  switch (stamp.kind) {
-    case "source":
-      return importlibMtime(facts.mtimeNs) !== stamp.mtime || facts.size % 2 ** 32 !== stamp.size;
-    case "pyc":
-      return String(facts.mtimeNs) !== stamp.mtime_ns || facts.size !== stamp.size;
-    case "digest": {
-      const contents = facts.size === stamp.size ? readBytes(file) : undefined;
-      return contents === undefined || xxh3(contents).toString(16).padStart(16, "0") !== stamp.digest;
-    }
-  }
 }

@@ -1,4 +1,5 @@
 /** After a run: makes or renews its archive when that would help. Loaded then only. */
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { machineView } from "../archive/collect-view.ts";
 import { findProgram, guessPython } from "../trace/resolve.ts";
@@ -10,8 +11,10 @@ import { renewal, unservedKey, unservedModules } from "./renewal.ts";
 
 export interface Ran {
   readonly trace: string;
-  /** `-a FILE`. */
+  /** The last `-a FILE`, which is the program's own archive. */
   readonly named: string | undefined;
+  /** Those before it; one that isn't there holds nothing. */
+  readonly bases: readonly string[];
   readonly words: readonly string[];
 }
 
@@ -29,10 +32,11 @@ export async function renew(context: Context, options: CommonOptions, ran: Ran):
   const unserved = unservedModules(trace);
   const key = unservedKey(unserved);
   if (isSettled(context, archive, key)) return;
-  const needed = renewal({ archive, interpreter, optimize, trace, unserved });
+  const bases = ran.bases.filter((base) => existsSync(base));
+  const needed = renewal({ archive, bases, interpreter, optimize, trace, unserved });
   if (needed !== undefined) {
     const compiler = scratchCompiler(context, interpreter.executable);
-    await buildFile(context, options, { ...needed, interpreter, optimize, output: archive, all: false, view: machineView, compiler, pureCompiler: scratchPureCompiler(context, interpreter.executable) });
+    await buildFile(context, options, { ...needed, interpreter, optimize, output: archive, bases, all: false, view: machineView, compiler, pureCompiler: scratchPureCompiler(context, interpreter.executable) });
   }
   settle(context, archive, key);
 }

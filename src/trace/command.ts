@@ -15,8 +15,8 @@ export interface LaunchRequest {
   readonly launcher: string;
   /** The runtime library that it loads into Python. */
   readonly runtime: string;
-  /** Archive to serve from. */
-  readonly archive?: string;
+  /** Archives to serve from, in the order in which they are looked up. */
+  readonly archives?: readonly string[];
   /** File that trace lines are appended to. */
   readonly trace?: string;
   /** Whether Pythons that the program starts are served and traced too. */
@@ -49,7 +49,7 @@ export function traceCommand(request: LaunchRequest): LaunchCommand {
       // ours first: it must see __libc_start_main before a library of the user's that wraps it too
       LD_PRELOAD: hasOwn ? `${request.launcher}:${own}` : request.launcher,
       [launchVariable.runtime]: request.runtime,
-      ...(request.archive === undefined ? {} : { [launchVariable.archive]: request.archive }),
+      ...(request.archives === undefined || request.archives.length === 0 ? {} : { [launchVariable.archive]: request.archives.join(":") }),
       ...(request.trace === undefined ? {} : { [launchVariable.trace]: request.trace }),
       ...(own === undefined ? {} : { [launchVariable.preload]: own }),
       ...(request.children ? { [launchVariable.children]: "1" } : {}),

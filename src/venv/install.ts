@@ -13,7 +13,7 @@ import { hex, sha256 } from "../base/digest.ts";
 import { PycdsError } from "../base/errors.ts";
 import { magic } from "../image/schema.ts";
 import { entryAt, fileError, flushFolder, listFolder, placeFolder, replaceFile } from "./files.ts";
-import { archiveFile, dataFolder, manifestFile, packageFolder, pthFile, pthText, runtimeFile } from "./layout.ts";
+import { archiveCopy, dataFolder, layersFile, manifestFile, packageFolder, pthFile, pthText, runtimeFile } from "./layout.ts";
 import { readRecord } from "./manifest.ts";
 import type { InstallRecord, InstalledFile, Manifest } from "./manifest.ts";
 import { removeOurs, uninstall } from "./uninstall.ts";
@@ -27,6 +27,10 @@ export interface InstallRequest {
   readonly packageDir: string;
   /** The archive; without it the runtime only, and an archive of an earlier install is removed. */
   readonly archive?: string;
+  /** Further archives, looked up after it in this order; copied too. */
+  readonly further?: readonly string[];
+  /** Archives that are looked up first and stay where they are, by absolute path: what several environments share. */
+  readonly bases?: readonly string[];
 }
 
 export interface InstallResult {
@@ -72,10 +76,11 @@ function write(site: string, contents: ReadonlyMap<string, Uint8Array>, files: r
   }
   for (const [path, bytes] of contents) {
     if (inPackage.has(path) || path === pthFile) continue;
-    if (path === archiveFile && entryAt(join(site, dataFolder)) === undefined) placeFolder(join(site, dataFolder), new Map([[basename(path), bytes]]));
+    if (path.startsWith(`${dataFolder}/`) && entryAt(join(site, dataFolder)) === undefined) placeFolder(join(site, dataFolder), new Map([[basename(path), bytes]]));
     else replaceFile(join(site, path), bytes);
   }
   const stale = previous.map((file) => file.path).filter((path) => !contents.has(path));
+  stale.sort((a, b) => Number(b === layersFile) - Number(a === layersFile)); // what names the others goes first
   // also compiled files: of a source whose size and second of writing are the same they would pass for valid
   removeOurs(site, stale, { ours: new Set([...contents.keys(), ...stale]) });
   replaceFile(join(site, pthFile), contents.get(pthFile) ?? new Uint8Array());
@@ -112,7 +117,7 @@ function checkSite(site: string): void {
 const packageSource = /^[A-Za-z_]\w*\.(pyi?|typed)$/;
 
 /** Every file to write, path → contents, in the order in which they appear. */
-function readContents({ runtime, packageDir, archive }: InstallRequest): Map<string, Uint8Array> {
+function readContents({ runtime, packageDir, archive, further = [], bases = [] }: InstallRequest): Map<string, Uint8Array> {
   const contents = new Map<string, Uint8Array>();
   const build = "build it with: npm run build";
   let names: string[];
@@ -130,15 +135,25 @@ function readContents({ runtime, packageDir, archive }: InstallRequest): Map<str
     throw new PycdsError("RUNTIME_FOREIGN", "cannot read the runtime", "it is not a shared library", { file: runtime, offset: 0, next: build });
   }
   contents.set(runtimeFile, library);
-  if (archive !== undefined) {
-    const bytes = readInput(archive, "the archive", "make one with: pycds build -o app.pycds");
-    if (!Buffer.from(bytes.subarray(0, magic.byteLength)).equals(magic)) {
-      throw new PycdsError("ARCHIVE_FOREIGN", "cannot read the archive", "it is not a PyCDS archive", { file: archive, offset: 0, next: "make one with: pycds build -o app.pycds" });
-    }
-    contents.set(archiveFile, bytes);
+  const copied = [...(archive === undefined ? [] : [archive]), ...further];
+  copied.forEach((file, position) => contents.set(archiveCopy(position), readArchive(file)));
+  for (const base of bases) {
+    readArchive(base);
+    if (!base.startsWith("/") || base.includes("\n")) throw new PycdsError("BASE_NAME", "cannot use the base archive", "its name is not an absolute path of one line", { file: base, next: "rename it" });
+  }
+  if (copied.length + bases.length > 1 || bases.length > 0) {
+    const lines = [...bases, ...copied.map((_, position) => archiveCopy(position).slice(dataFolder.length + 1))];
+    contents.set(layersFile, Buffer.from(lines.map((line) => `${line}\n`).join("")));
   }
   contents.set(pthFile, Buffer.from(pthText));
   return contents;
+}
+
+function readArchive(file: string): Uint8Array {
+  const next = "make one with: pycds build -o app.pycds";
+  const bytes = readInput(file, "the archive", next);
+  if (!Buffer.from(bytes.subarray(0, magic.byteLength)).equals(magic)) throw new PycdsError("ARCHIVE_FOREIGN", "cannot read the archive", "it is not a PyCDS archive", { file, offset: 0, next });
+  return bytes;
 }
 
 /** Opens regular files only: a FIFO would block for ever. */

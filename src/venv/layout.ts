@@ -6,6 +6,9 @@
  *   pycds/                    the small Python package
  *   pycds/install.json        the manifest: every other file of the list, with its digest
  *   pycds.data/default.pycds  the archive, if one was given
+ *   pycds.data/default-2.pycds, …  further ones
+ *   pycds.data/default.layers if there are several, or a base: which to look up, in order,
+ *                             one a line (native/runtime/layers.c)
  *
  * and, while it is being changed, names that begin with {@link temporaryPrefix}.
  */
@@ -15,7 +18,13 @@ export const runtimeFile = "_pycds.so";
 export const packageFolder = "pycds";
 export const dataFolder = "pycds.data";
 export const archiveFile = `${dataFolder}/default.pycds`;
+export const layersFile = `${dataFolder}/default.layers`;
 export const manifestFile = `${packageFolder}/install.json`;
+
+/** The name of the copy of the archive at `position` among those given, from 0. */
+export function archiveCopy(position: number): string {
+  return position === 0 ? archiveFile : `${dataFolder}/default-${position + 1}.pycds`;
+}
 
 /** Files and folders that are being written or removed; the next install or uninstall clears what an interrupted one left. */
 export const temporaryPrefix = ".pycds-tmp-";

@@ -4,11 +4,12 @@ import { join } from "node:path";
 import { z } from "zod";
 import { magic } from "../image/schema.ts";
 import { entryAt, listFolder } from "./files.ts";
-import { archiveFile, dataFolder, manifestFile, packageFolder, pthFile, pthText, runtimeFile, temporaryPrefix } from "./layout.ts";
+import { archiveCopy, archiveFile, dataFolder, layersFile, manifestFile, packageFolder, pthFile, pthText, runtimeFile, temporaryPrefix } from "./layout.ts";
 
 /** Paths that a manifest may name; anything else is not ours to remove. */
 const installedPath = z.union([
-  z.enum([pthFile, runtimeFile, archiveFile]),
+  z.enum([pthFile, runtimeFile, archiveFile, layersFile]),
+  z.string().regex(/^pycds\.data\/default-[2-8]\.pycds$/),
   z.string().regex(/^pycds\/[A-Za-z_][A-Za-z0-9_]*\.[a-z]+$/).refine((path) => path !== manifestFile),
 ]);
 
@@ -69,7 +70,8 @@ function findOrphans(site: string): string[] {
   const tests: readonly (readonly [string, (bytes: Buffer) => boolean])[] = [
     [pthFile, (bytes) => bytes.equals(Buffer.from(pthText))],
     [runtimeFile, (bytes) => bytes.includes("pycds_start")],
-    [archiveFile, (bytes) => bytes.subarray(0, magic.byteLength).equals(magic)],
+    ...Array.from({ length: 8 }, (_, position) => [archiveCopy(position), isArchive] as const),
+    [layersFile, (bytes) => bytes.includes(".pycds\n")],
     [`${packageFolder}/__init__.py`, (bytes) => bytes.includes('sys.modules.get("_pycds")')],
   ];
   const found = tests
@@ -80,6 +82,8 @@ function findOrphans(site: string): string[] {
     .map(([path]) => path);
   return found.includes(`${packageFolder}/__init__.py`) ? [...found, `${packageFolder}/py.typed`] : found;
 }
+
+const isArchive = (bytes: Buffer): boolean => bytes.subarray(0, magic.byteLength).equals(magic);
 
 function findLeftovers(site: string): string[] {
   return ["", packageFolder, dataFolder].flatMap((folder) =>

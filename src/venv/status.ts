@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { hex, sha256 } from "../base/digest.ts";
 import { PycdsError } from "../base/errors.ts";
 import { entryAt } from "./files.ts";
-import { archiveFile } from "./layout.ts";
+import { archiveFile, dataFolder, layersFile } from "./layout.ts";
 import { readRecord } from "./manifest.ts";
 import type { InstalledFile } from "./manifest.ts";
 
@@ -24,6 +24,14 @@ export interface InstallStatus {
   readonly files: readonly FileStatus[];
   /** The archive of the installation (one of `files`), if it has one. */
   readonly archive: FileStatus | null;
+  /** What is looked up, in order: copies by their path in `site`, bases by an absolute one. */
+  readonly layers: readonly LayerStatus[];
+}
+
+export interface LayerStatus {
+  readonly path: string;
+  readonly base: boolean;
+  readonly state: FileStatus["state"];
 }
 
 export function status(site: string): InstallStatus {
@@ -47,9 +55,23 @@ export function status(site: string): InstallStatus {
       faults.unshift(`its manifest is missing, but there is ${record.alsoOurs.join(", ")}`);
       break;
   }
+  const layers = layersOf(site, files);
+  faults.push(...layers.filter((layer) => layer.base && layer.state !== "intact").map((layer) => `the base archive ${layer.path} is ${layer.state}`));
   if (record.leftovers.length > 0) faults.push(`unfinished files are left: ${record.leftovers.join(", ")}`);
   const state = faults.length > 0 ? "damaged" : record.state === "none" ? "absent" : "installed";
-  return { site, state, faults, files, archive: files.find((file) => file.path === archiveFile) ?? null };
+  return { site, state, faults, files, archive: files.find((file) => file.path === archiveFile) ?? null, layers };
+}
+
+/** A base belongs to somebody else: it may be replaced by another archive, but not be gone. */
+function layersOf(site: string, files: readonly FileStatus[]): LayerStatus[] {
+  const list = files.find((file) => file.path === layersFile);
+  if (list === undefined || list.state === "missing") return files.filter((file) => file.path === archiveFile).map(({ path, state }) => ({ path, base: false, state }));
+  const lines = readFileSync(join(site, layersFile), "utf8").split("\n").filter((line) => line !== "");
+  return lines.map((line): LayerStatus => {
+    if (line.startsWith("/")) return { path: line, base: true, state: statSync(line, { throwIfNoEntry: false })?.isFile() === true ? "intact" : "missing" };
+    const path = `${dataFolder}/${line}`;
+    return { path, base: false, state: files.find((file) => file.path === path)?.state ?? "missing" };
+  });
 }
 
 function compare(site: string, file: InstalledFile): FileStatus["state"] {

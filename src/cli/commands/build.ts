@@ -12,6 +12,7 @@ import { sizeText } from "../../inspect/text.ts";
 import { describeInterpreter } from "../../trace/interpreter.ts";
 import type { InterpreterInfo, Trace } from "../../trace/types.ts";
 import { resolveInterpreter } from "../../venv/interpreter.ts";
+import { append } from "../archives.ts";
 import { buildFile, readTraces, scratchCompiler, scratchPureCompiler, tracedOptimize } from "../building.ts";
 import type { ArchiveRequest } from "../building.ts";
 import type { CommonOptions, Context } from "../context.ts";
@@ -24,6 +25,7 @@ interface BuildOptions extends CommonOptions {
   readonly output: string;
   readonly trace: readonly string[];
   readonly list: readonly string[];
+  readonly base: readonly string[];
   readonly venv?: string;
   readonly python?: string;
   readonly all?: boolean;
@@ -35,8 +37,6 @@ interface BuildOptions extends CommonOptions {
   readonly stamps?: string;
   readonly writeStamps?: string;
 }
-
-const append = (value: string, before: readonly string[]): readonly string[] => [...before, value];
 
 function level(value: string): number {
   if (!/^[012]$/.test(value)) throw new InvalidArgumentError("it is not 0, 1 or 2.");
@@ -53,6 +53,7 @@ export function addBuild(program: Command, context: Context): void {
     .option("--venv <dir>", "build for the interpreter of this virtual environment")
     .option("--python <exe>", "build for this interpreter (default: the traced one)")
     .option("--all", "every module of the standard library and of site-packages, traced or not")
+    .option("--base <file>", "an archive that is looked up before this one: leave out what it holds; may be given several times", append, [])
     .option("--sealed", "never look whether files changed; only for trees that never change")
     .option("--digest", "go by the contents of sources instead of their mtimes")
     .option("-O, --optimize <level>", "-O level: 0, 1 or 2 (default: that of the traces, else 0)", level)
@@ -80,6 +81,7 @@ Examples:
   pycds build --trace app.trace -o app.pycds
   pycds build --trace a.trace --trace b.trace --venv .venv -o both.pycds
   pycds build --all --python python3.12 -o everything.pycds
+  pycds build --trace app.trace --base everything.pycds -o app.pycds
   pycds build --trace app.trace --write-stamps app.stamps -o app.pycds
   pycds build --trace app.trace --target cpython-3.13-linux-x86_64 --stamps app.stamps \\
       --tree rootfs/usr/lib=/usr/lib --tree rootfs/app=/app -o app.pycds`);
@@ -146,8 +148,8 @@ async function buildElsewhere(context: Context, options: BuildOptions, target: s
   show(context, options, built.report, built.collected);
 }
 
-function shared(options: BuildOptions): Pick<ArchiveRequest, "output" | "all" | "sealed" | "digest"> {
-  return { output: options.output, all: options.all === true, sealed: options.sealed === true, digest: options.digest === true };
+function shared(options: BuildOptions): Pick<ArchiveRequest, "output" | "bases" | "all" | "sealed" | "digest"> {
+  return { output: options.output, bases: options.base, all: options.all === true, sealed: options.sealed === true, digest: options.digest === true };
 }
 
 /** The named interpreter, else the traced one, else what the shell would start. */
@@ -194,6 +196,7 @@ function show(context: Context, options: BuildOptions, report: BuildReport, coll
     const lines = [
       `${options.output}: ${countText(report.modules, "module")} (${report.traced} traced), ${countText(report.folders, "folder")}, ${sizeText(report.size)}, for CPython ${rest.target.version} ${target.platform}`,
     ];
+    if (report.held > 0) lines.push(`${countText(report.held, "module")} left to ${options.base.join(", ")}`);
     if (collected.compiled.length > 0) lines.push(`${countText(collected.compiled.length, "module")} compiled for it, without a valid .pyc`);
     if (report.excluded.length > 0) lines.push(`${countText(report.excluded.length, "module")} left to stock:`, ...report.excluded.map(({ name, reason }) => `  ${name}: ${reason}`));
     return lines.join("\n");

@@ -4,6 +4,7 @@ import type { Command } from "commander";
 import { PycdsError, exitCode } from "../../base/errors.ts";
 import { status } from "../../venv/status.ts";
 import { abiOf } from "../target.ts";
+import { splitArchives } from "../archives.ts";
 import { cacheFolder } from "../cache.ts";
 import { nativeLibrary } from "../context.ts";
 import type { Context } from "../context.ts";
@@ -78,7 +79,8 @@ function variables({ env }: Context): Finding {
   const names = ["PYCDS", "PYCDSARCHIVE", "PYCDSMODE", "PYCDSLIST", "PYCDS_LOG", "PYCDSVERBOSE", "LD_PRELOAD"].filter((name) => env[name] !== undefined);
   const archive = env["PYCDSARCHIVE"];
   const found = names.length === 0 ? "no variable of ours is set" : names.map((name) => `${name}=${env[name] ?? ""}`).join(" ");
-  if (archive !== undefined && !existsSync(archive)) return { check: "environment", ok: false, found, next: "PYCDSARCHIVE names no file: correct or unset it" };
+  const missing = archive === undefined ? [] : splitArchives(archive).filter((file) => !existsSync(file));
+  if (missing.length > 0) return { check: "environment", ok: false, found, next: `PYCDSARCHIVE names what is not there (${missing.join(", ")}): correct or unset it` };
   if (env["PYCDS"]?.toLowerCase() === "off") return { check: "environment", ok: false, found, next: "unset PYCDS to have imports served" };
   return { check: "environment", ok: true, found, next: null };
 }

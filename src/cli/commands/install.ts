@@ -5,24 +5,27 @@ import { openImage } from "../../image/reader.ts";
 import { versionText } from "../../inspect/summary.ts";
 import { PycdsError } from "../../base/errors.ts";
 import { install } from "../../venv/install.ts";
+import { append, checkCount } from "../archives.ts";
 import { abiOf } from "../target.ts";
 import { nativeLibrary, pythonPackage } from "../context.ts";
 import type { Context } from "../context.ts";
 import { checkInput, readInput } from "../files.ts";
-import { printResult } from "../report.ts";
+import { collectFaults, printResult } from "../report.ts";
 import { commonOptions, interpreterOptions } from "../usage.ts";
 import { chooseEnvironment } from "../venv.ts";
 import type { VenvOptions } from "../venv.ts";
 
 interface InstallOptions extends VenvOptions {
-  readonly archive?: string;
+  readonly archive: readonly string[];
+  readonly base: readonly string[];
 }
 
 export function addInstall(program: Command, context: Context): void {
   const command = program
     .command("install")
     .description("make plain python in a virtual environment use an archive")
-    .option("-a, --archive <file>", "the archive; it is copied (default: none, PYCDSARCHIVE names one)");
+    .option("-a, --archive <file>", "the archive; it is copied (default: none, PYCDSARCHIVE names one); several are looked up in order", append, [])
+    .option("--base <file>", "an archive to look up first; it stays where it is, so that environments can share it", append, []);
   commonOptions(interpreterOptions(command), { json: true }).action(async (options: InstallOptions) => installHere(context, options));
   command.addHelpText("after", `
 Writes pycds.pth, the runtime library and the small pycds package into
@@ -30,18 +33,24 @@ site-packages; pycds uninstall takes them out again. Node is not needed then.
 
 Examples:
   pycds install --venv .venv -a app.pycds
+  pycds install --venv .venv --base /opt/stdlib.pycds -a app.pycds
   pycds install --venv .venv && PYCDSARCHIVE=app.pycds .venv/bin/python app.py`);
 }
 
 async function installHere(context: Context, options: InstallOptions): Promise<void> {
-  const archive = options.archive === undefined ? undefined : resolve(context.cwd, options.archive);
-  if (archive !== undefined) checkInput(archive, "cannot install the archive");
+  // copies get names of their own, and a list of files may have colons in it
+  const [archive, ...further] = options.archive.map((file) => resolve(context.cwd, file));
+  const bases = options.base.map((file) => resolve(context.cwd, file));
+  const all = [...bases, ...(archive === undefined ? [] : [archive]), ...further];
+  checkCount(all, "cannot install these archives");
+  collectFaults(all, (file) => checkInput(file, "cannot install the archive"));
   const { interpreter, site } = await chooseEnvironment(context, options);
-  if (archive === undefined) abiOf(interpreter);
-  else checkFits(archive, interpreter.hexversion, interpreter.version);
-  const result = install({ site, runtime: nativeLibrary("_pycds.so"), packageDir: pythonPackage, ...(archive === undefined ? {} : { archive }) });
+  if (all.length === 0) abiOf(interpreter);
+  collectFaults(all, (file) => checkFits(file, interpreter.hexversion, interpreter.version));
+  const result = install({ site, runtime: nativeLibrary("_pycds.so"), packageDir: pythonPackage, further, bases, ...(archive === undefined ? {} : { archive }) });
   printResult(context, options, { ...result, python: interpreter.executable, version: interpreter.version }, () => {
-    const what = archive === undefined ? "the runtime; name an archive with PYCDSARCHIVE" : `the runtime and ${options.archive ?? ""}`;
+    const named = [...options.base, ...options.archive].join(", ");
+    const what = all.length === 0 ? "the runtime; name an archive with PYCDSARCHIVE" : `the runtime and ${named}`;
     return `${result.replaced ? "installed anew" : "installed"} into ${site}: ${what}`;
   });
 }

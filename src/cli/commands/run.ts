@@ -1,10 +1,11 @@
 /** `pycds run`: run a program from its archive; make or renew the archive when that would help. */
 import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import type { Command } from "commander";
 import { PycdsError } from "../../base/errors.ts";
 import type { ProgramEnd } from "../../trace/program.ts";
 import { findProgram, guessPython, optimizeLevel } from "../../trace/resolve.ts";
+import { append, resolveArchives } from "../archives.ts";
 import { archiveName, cacheFolder, describeCached, describedBefore, programMemory } from "../cache.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { trackUnfinished } from "../files.ts";
@@ -13,7 +14,7 @@ import { faultsOf, warn } from "../report.ts";
 import { commonOptions } from "../usage.ts";
 
 interface RunOptions extends CommonOptions {
-  readonly archive?: string;
+  readonly archive: readonly string[];
   readonly children?: boolean;
 }
 
@@ -22,7 +23,7 @@ export function addRun(program: Command, context: Context): void {
     .command("run")
     .description("run a Python program from an archive of its imports; the first run makes it")
     .argument("<command...>", "the program and its arguments, after --")
-    .option("-a, --archive <file>", "the archive (default: one per interpreter, in the cache folder)")
+    .option("-a, --archive <file>", "the archive (default: one per interpreter, in the cache folder); several are looked up in order", append, [])
     .option("--children", "serve the Pythons that the program starts, too")
     .passThroughOptions();
   commonOptions(command, { json: false }).action(async (words: string[], options: RunOptions) => run(context, options, words));
@@ -30,28 +31,34 @@ export function addRun(program: Command, context: Context): void {
 Ends with the program's exit status or signal. The archive is renewed after the
 program when modules were imported that it does not have, or has in an older
 state. Without -a it is kept at $XDG_CACHE_HOME/pycds (default ~/.cache/pycds).
+Of several, the last one is the program's: it is made and renewed, without what
+the others hold.
 PYCDS=off runs the program without any of this; PYCDS=on makes an archive that
 can't be used an error; PYCDS_LOG=stderr shows what is served.
 
 Examples:
   pycds run -- python app.py --port 8080
   pycds run -a app.pycds -- python -m http.server
+  pycds run -a stdlib.pycds -a app.pycds -- python app.py
   pycds run -- django-admin help`);
 }
 
 async function run(context: Context, options: RunOptions, words: readonly string[]): Promise<void> {
   if (isOff(context)) return endLike(await runPlain(context, words));
-  const named = options.archive === undefined ? undefined : resolve(context.cwd, options.archive);
-  const archive = named === undefined ? knownArchive(context, await expectedArchive(context, words)) : knownArchive(context, named);
+  const layers = resolveArchives(context.cwd, options.archive, "cannot run from these archives");
+  const bases = layers.slice(0, -1);
+  const named = layers.at(-1);
+  const own = named === undefined ? knownArchive(context, await expectedArchive(context, words)) : knownArchive(context, named);
+  const archives = [...bases, ...(own === undefined ? [] : [own])];
   let ended: ProgramEnd;
   const scratch = mkdtempSync(join(context.temporary, "pycds-run-"));
   try {
     const trace = join(scratch, "trace");
-    const end = await launch(context, { command: words, trace, children: options.children === true, ...(archive === undefined ? {} : { archive }) });
+    const end = await launch(context, { command: words, trace, children: options.children === true, archives });
     trackUnfinished(scratch, true);
     // whatever fails from here on, the program's end is ours
     try {
-      if (statSync(trace, { throwIfNoEntry: false })?.size) await (await import("../renewing.ts")).renew(context, options, { trace, named, words });
+      if (statSync(trace, { throwIfNoEntry: false })?.size) await (await import("../renewing.ts")).renew(context, options, { trace, named, bases, words });
     } catch (error) {
       warnOf(context, options, error);
     }

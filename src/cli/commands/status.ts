@@ -1,5 +1,5 @@
 /** `pycds status`: what is installed in an environment. */
-import { join } from "node:path";
+import { resolve } from "node:path";
 import type { Command } from "commander";
 import { exitCode } from "../../base/errors.ts";
 import { status } from "../../venv/status.ts";
@@ -26,13 +26,13 @@ Examples:
   pycds status --json`);
 }
 
-export function statusText({ site, state, faults, archive }: InstallStatus, version: string): string {
+export function statusText({ site, state, faults, layers }: InstallStatus, version: string): string {
   switch (state) {
     case "absent":
       return `not installed in ${site} (CPython ${version})`;
     case "damaged":
       return [`damaged in ${site} (CPython ${version}); install again or uninstall:`, ...faults.map((fault) => `  ${fault}`)].join("\n");
     case "installed":
-      return `installed in ${site} (CPython ${version}); archive: ${archive === null ? "none, PYCDSARCHIVE names one" : join(site, archive.path)}`;
+      return `installed in ${site} (CPython ${version}); ${layers.length > 1 ? "archives" : "archive"}: ${layers.length === 0 ? "none, PYCDSARCHIVE names one" : layers.map(({ path }) => resolve(site, path)).join(", ")}`;
   }
 }
