@@ -216,7 +216,7 @@ for (const { name: title, version, python } of served()) {
       expect(why.map(({ module, archive, serves }) => [module, archive, serves])).toEqual([["json", base, true], ["json", own, false], ["tool", base, false], ["tool", own, true]]);
       const refused = world.cli(["run", "-a", base, "-a", world.path("a:b/x.pycds"), "--", ...main()]);
       expect([refused.status, refused.stderr]).toEqual([2, expect.stringContaining("its name has a colon")]);
-      expect(world.cli(["run", ...Array(9).fill(["-a", base]).flat(), "--", ...main()]).status).toBe(2);
+      expect(world.cli(["run", ...Array.from({ length: 9 }, () => ["-a", base]).flat(), "--", ...main()]).status).toBe(2);
       const foreign = world.cli(["build", "--trace", world.path("app.pycds.trace"), "-O", "2", "--base", base, "-o", world.path("x.pycds")]);
       expect([foreign.status, foreign.stderr]).toEqual([2, expect.stringContaining("this build is for")]);
     });
