@@ -27,11 +27,24 @@ const common = ["-std=c11", "-g1", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-
  */
 const shared = ["-O2", "-fPIC", "-fno-plt", "-fvisibility=hidden", "-shared", "-Wl,-z,relro,-z,now,-z,nodelete,-z,noexecstack"];
 
+/*
+ * The restorer: no C library, and linked to an address that no process uses by
+ * itself (restorer.h). No red zone and no vector code beyond SSE2, since it runs
+ * on a stack of its own before anything of a C runtime exists.
+ */
+const restorer = [
+  "-O2", "-static", "-nostdlib", "-ffreestanding", "-D_GNU_SOURCE", "-fPIE", "-no-pie", "-fno-stack-protector", "-fcf-protection=none", "-mno-red-zone",
+  "-fno-builtin-memset", "-fno-tree-loop-distribute-patterns", "-fno-asynchronous-unwind-tables",
+  "-Wl,-Ttext-segment=0x5a0000000000,--build-id=none,-z,norelro,-z,noexecstack",
+];
+
 /** Every part: its folder of sources and what is special about it. */
 const parts = [
   { name: "_pycds.so", folder: "native/runtime", flags: shared, libraries: [] },
   // Preloaded into any process, also one that has no Python in it: nothing may stay undefined.
   { name: "pycds_launch.so", folder: "native/launch", flags: [...shared, "-Wl,-z,defs"], libraries: ["-ldl"] },
+  { name: "pycds_warm.so", folder: "native/warm", flags: shared, libraries: ["-ldl"] },
+  { name: "pycds_restore", folder: "native/warm/restorer", flags: restorer, libraries: [], sanitizable: false, only: "x64" },
   { name: "pycds_pairs", folder: "native/bench", flags: ["-O2"], libraries: [] },
 ];
 
@@ -62,7 +75,7 @@ function findCompiler() {
 function build(part, compiler, { folder, sanitize, force }) {
   // The top level only: a folder inside may hold what is built on its own.
   const sources = find(part.folder, ".c").filter((file) => dirname(file) === part.folder);
-  if (sources.length === 0) return false;
+  if (sources.length === 0 || (sanitize && part.sanitizable === false) || (part.only !== undefined && part.only !== process.arch)) return false;
   const out = join(root, folder, part.name);
   const sanitizer = sanitize ? ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"] : [];
   const flags = sanitize ? part.flags.filter((flag) => flag !== "-Wl,-z,defs") : part.flags;

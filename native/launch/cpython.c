@@ -27,6 +27,7 @@ struct CPython {
 
 static struct CPython found;
 static int (*runtime_start)(const LaunchRequest *request);
+static int (*warm_run)(void);
 
 const CPython *cpython_find(void) {
     const struct {
@@ -94,6 +95,23 @@ bool cpython_load(const char *runtime, char *why, size_t size) {
     return true;
 }
 
+bool cpython_load_warm(const Wish *wish, char *why, size_t size) {
+    const char *(*begin)(const char *) = NULL;
+    void *library = dlopen(wish->warm, RTLD_NOW | RTLD_LOCAL);
+    if (library != NULL) {
+        *(void **)&begin = dlsym(library, "pycds_warm_begin");
+        *(void **)&warm_run = dlsym(library, "pycds_warm_run");
+    }
+    if (begin == NULL || warm_run == NULL) {
+        const char *reason = dlerror();
+        snprintf(why, size, "%s", reason == NULL ? "it is not the right library" : reason);
+        return false;
+    }
+    const char *reason = begin(wish->work);
+    if (reason != NULL) snprintf(why, size, "%s", reason);
+    return reason == NULL;
+}
+
 /* Modules/main.c, pymain_init: the same steps through the public API. Apart, so that its buffer is gone while the program runs. */
 __attribute__((noinline)) static CPyStatus initialize(const CPython *python, int argc, char **argv) {
     _Alignas(16) unsigned char config[LAUNCH_CONFIG_BUFFER] = {0};
@@ -111,6 +129,7 @@ int cpython_main(const CPython *python, const Wish *wish, int argc, char **argv)
     if (status.type == STATUS_EXIT) return status.exitcode; /* --version, --help */
     if (status.type != STATUS_OK) python->exit_status(status);
 
+    if (warm_run != NULL) return warm_run();
     LaunchRequest request = {sizeof request, wish->archive, wish->trace};
     runtime_start(&request);
     /* whatever went wrong in there is no concern of the program's */

@@ -9,7 +9,7 @@
 static const char prefix[] = "PYCDS_LAUNCH_";
 static const char preload[] = "LD_PRELOAD=";
 
-bool environ_asks(void) { return environ != NULL && getenv("PYCDS_LAUNCH_RUNTIME") != NULL; }
+bool environ_asks(void) { return environ != NULL && (getenv("PYCDS_LAUNCH_RUNTIME") != NULL || getenv("PYCDS_LAUNCH_WARM") != NULL); }
 
 /* A copy that outlives programs which write over their environment (setproctitle). */
 static bool copy(const char *name, char **into) {
@@ -21,7 +21,7 @@ static bool copy(const char *name, char **into) {
 
 bool environ_read(Wish *wish) {
     return copy("PYCDS_LAUNCH_RUNTIME", &wish->runtime) && copy("PYCDS_LAUNCH_ARCHIVE", &wish->archive) &&
-           copy("PYCDS_LAUNCH_TRACE", &wish->trace);
+           copy("PYCDS_LAUNCH_TRACE", &wish->trace) && copy("PYCDS_LAUNCH_WARM", &wish->warm) && copy("PYCDS_LAUNCH_WORK", &wish->work);
 }
 
 static bool separates(char c) { return c == ':' || c == ' '; }

@@ -32,11 +32,11 @@ static const char *own_path(void) {
 }
 
 static int python_main(int argc, char **argv, char **envp) {
-    Wish wish = {NULL, NULL, NULL};
+    Wish wish = {0};
     char why[512] = "out of memory";
     bool ready = environ_read(&wish) && environ_restore(own_path());
 
-    if (report_mode() == PYCDS_OFF) return stock_main(argc, argv, envp);
+    if (report_mode() == PYCDS_OFF && wish.warm == NULL) return stock_main(argc, argv, envp);
     if (!ready) {
         report_refusal(&wish, "cannot start the runtime", why, "free some memory");
     } else if (!take_over) {
@@ -44,6 +44,9 @@ static int python_main(int argc, char **argv, char **envp) {
                        "use pycds install, or a stock interpreter");
     } else if (!cpython_known(python, why, sizeof why)) {
         report_refusal(&wish, "cannot stand in for this interpreter", why, "use " LAUNCH_VERSIONS);
+    } else if (wish.warm != NULL) {
+        if (cpython_load_warm(&wish, why, sizeof why)) return cpython_main(python, &wish, argc, argv);
+        report_refusal(&wish, "cannot build a warm image", why, "use the code archive: pycds run");
     } else if (wish.runtime == NULL || !cpython_load(wish.runtime, why, sizeof why)) {
         if (wish.runtime == NULL)
             report_refusal(&wish, "cannot start the runtime", "PYCDS_LAUNCH_RUNTIME is empty", "start it with pycds run");

@@ -1,5 +1,5 @@
 /*
- * The launcher: a library that `pycds run` and `pycds trace` (and later warm)
+ * The launcher: a library that `pycds run`, `pycds trace` and `pycds warm create`
  * preload into the program's process. Reading order:
  *   launch.c    takes __libc_start_main; decides whether this process is a CPython
  *   mainproof.c proves that the executable's main does nothing but call Py_BytesMain
@@ -12,6 +12,8 @@
  *   PYCDS_LAUNCH_ARCHIVE   path of the archive, or empty
  *   PYCDS_LAUNCH_TRACE     path of the trace file, or empty
  *   PYCDS_LAUNCH_PRELOAD   LD_PRELOAD as it was before the launcher ("" if unset)
+ *   PYCDS_LAUNCH_WARM      path of the library that builds warm images (pycds_warm.so), instead of a runtime
+ *   PYCDS_LAUNCH_WORK      the folder that it works in
  *   PYCDS_LAUNCH_CHILDREN  1: leave the environment as it is, so that child Pythons are launched too
  *
  * Which process is taken over. Three cases, decided in launch.c before main:
@@ -41,6 +43,8 @@ typedef struct Wish {
     char *runtime;
     char *archive;
     char *trace;
+    char *warm;
+    char *work;
 } Wish;
 
 /* ---- environ.c ---- */
@@ -77,7 +81,9 @@ const void *cpython_bytes_main(const CPython *python);
 bool cpython_known(const CPython *python, char *why, size_t size);
 /* Loads the runtime; false with a reason. Python need not be initialised. */
 bool cpython_load(const char *runtime, char *why, size_t size);
-/* As Py_BytesMain(argc, argv), with the runtime started between initialisation and the program. */
+/* Loads the library that builds warm images, and has it prepare this process; false with a reason. */
+bool cpython_load_warm(const Wish *wish, char *why, size_t size);
+/* As Py_BytesMain(argc, argv), with the runtime started between initialisation and the program; for a warm image its library goes on after initialisation. */
 int cpython_main(const CPython *python, const Wish *wish, int argc, char **argv);
 
 /* ---- report.c ---- */

@@ -29,8 +29,9 @@ static void put(int descriptor, char *line, int length, size_t size) {
 void report_refusal(const Wish *wish, const char *what, const char *why, const char *next) {
     char line[2048];
     int length;
-    if (report_mode() == PYCDS_ON) {
-        const char *file = wish->runtime == NULL ? "no runtime" : wish->runtime;
+    /* a warm image is asked for by name: there is no use in going on without */
+    if (report_mode() == PYCDS_ON || wish->warm != NULL) {
+        const char *file = wish->warm != NULL ? wish->warm : wish->runtime == NULL ? "no runtime" : wish->runtime;
         length = snprintf(line, sizeof line, "pycds: error: %s (%s) — %s — %s", what, file, why, next);
         put(STDERR_FILENO, line, length, sizeof line);
         _exit(2);

@@ -20,3 +20,10 @@ export function sha256(...parts: readonly Uint8Array[]): Uint8Array {
 export function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("hex");
 }
+
+/** XXH3-64 of what comes in pieces. */
+export async function xxh3Stream(): Promise<{ update(bytes: Uint8Array): void; digest(): bigint }> {
+  const own = await createXXHash3();
+  own.init();
+  return { update: (bytes) => void own.update(bytes), digest: () => BigInt(`0x${own.digest("hex")}`) };
+}

@@ -52,7 +52,7 @@ function workingFolder(): string {
 export const packageFolder = fileURLToPath(new URL("../..", import.meta.url));
 
 /** The built native libraries. @throws PycdsError NOT_BUILT */
-export function nativeLibrary(name: "_pycds.so" | "pycds_launch.so"): string {
+export function nativeLibrary(name: "_pycds.so" | "pycds_launch.so" | "pycds_warm.so" | "pycds_restore"): string {
   const file = join(packageFolder, "build", "native", name);
   if (!existsSync(file)) {
     throw new PycdsError("NOT_BUILT", "the native part is not built", "there is no such file", {
@@ -65,3 +65,5 @@ export function nativeLibrary(name: "_pycds.so" | "pycds_launch.so"): string {
 
 /** The sources of the small Python package. */
 export const pythonPackage = join(packageFolder, "python", "pycds");
+/** What runs inside Python while a warm image is built, in order. */
+export const warmDriver = ["build.py", "start.py"].map((name) => join(packageFolder, "python", "pycds_warm", name));

@@ -25,6 +25,7 @@ const commands: ReadonlyMap<string, () => Promise<AddCommand>> = new Map([
   ["diff", async () => (await import("./commands/diff.ts")).addDiff],
   ["why", async () => (await import("./commands/why.ts")).addWhy],
   ["doctor", async () => (await import("./commands/doctor.ts")).addDoctor],
+  ["warm", async () => (await import("./commands/warm.ts")).addWarm],
   ["bench", async () => (await import("./commands/bench.ts")).addBench],
 ]);
 

@@ -59,8 +59,25 @@ function writeField(view: DataView, at: number, type: FieldType, value: Value): 
   return readField(view, at, type) === value;
 }
 
+/** A record of any struct description, such as those of src/warm/schema.ts. */
+export type RecordOfStruct<S extends Struct> = {
+  readonly [F in S["fields"][number] as F["name"]]: ValueOf<F["type"]>;
+};
+
+export interface StructCodec<S extends Struct> {
+  readonly size: number;
+  offsetOf(field: keyof RecordOfStruct<S> & string): number;
+  read(view: DataView, at: number): RecordOfStruct<S>;
+  write(view: DataView, at: number, record: RecordOfStruct<S>): void;
+}
+
 function makeCodec<N extends StructName>(name: N): Codec<N> {
-  const struct: Struct = structs[name];
+  return codecOf(structs[name]) as unknown as Codec<N>;
+}
+
+/** The codec of a struct that is described as the schema describes its own. */
+export function codecOf<const S extends Struct>(struct: S): StructCodec<S> {
+  const { name } = struct;
   const { offsets, size } = layoutOf(struct);
   const offsetOf = (field: string): number => {
     const offset = offsets.get(field);
@@ -75,7 +92,7 @@ function makeCodec<N extends StructName>(name: N): Codec<N> {
       const record: Record<string, Value> = {};
       for (const { name: field, type, offset } of plan) record[field] = readField(view, at + offset, type);
       // The plan and RecordOf come from one schema entry, so every field is there with its type.
-      return record as RecordOf<N>;
+      return record as RecordOfStruct<S>;
     },
     write(view, at, record) {
       const values: Readonly<Record<string, Value>> = record;

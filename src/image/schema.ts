@@ -21,7 +21,7 @@ export interface Struct {
 }
 
 /** Keeps the literal types of name and type, from which {@link RecordOf} in codec.ts derives the records. */
-const f = <const N extends string, const T extends FieldType>(name: N, type: T, doc: string): { readonly name: N; readonly type: T; readonly doc: string } => ({
+export const f = <const N extends string, const T extends FieldType>(name: N, type: T, doc: string): { readonly name: N; readonly type: T; readonly doc: string } => ({
   name, type, doc,
 });
 

@@ -13,8 +13,10 @@ export interface LaunchRequest {
   readonly env: Environment;
   /** The starter's library. */
   readonly launcher: string;
-  /** The runtime library that it loads into Python. */
-  readonly runtime: string;
+  /** The runtime library that it loads into Python; none for a warm image. */
+  readonly runtime?: string;
+  /** Builds a warm image: the library that does, and the folder that it works in. */
+  readonly warm?: { readonly library: string; readonly work: string };
   /** Archives to serve from, in the order in which they are looked up. */
   readonly archives?: readonly string[];
   /** File that trace lines are appended to. */
@@ -36,6 +38,8 @@ export const launchVariable = {
   /** The caller's own LD_PRELOAD, put back before Python starts. */
   preload: "PYCDS_LAUNCH_PRELOAD",
   children: "PYCDS_LAUNCH_CHILDREN",
+  warm: "PYCDS_LAUNCH_WARM",
+  work: "PYCDS_LAUNCH_WORK",
 } as const;
 
 /** argv and environment of a traced, an archived, or a traced and archived run. */
@@ -48,7 +52,8 @@ export function traceCommand(request: LaunchRequest): LaunchCommand {
       ...withoutLaunchVariables(request.env),
       // ours first: it must see __libc_start_main before a library of the user's that wraps it too
       LD_PRELOAD: hasOwn ? `${request.launcher}:${own}` : request.launcher,
-      [launchVariable.runtime]: request.runtime,
+      ...(request.runtime === undefined ? {} : { [launchVariable.runtime]: request.runtime }),
+      ...(request.warm === undefined ? {} : { [launchVariable.warm]: request.warm.library, [launchVariable.work]: request.warm.work }),
       ...(request.archives === undefined || request.archives.length === 0 ? {} : { [launchVariable.archive]: request.archives.join(":") }),
       ...(request.trace === undefined ? {} : { [launchVariable.trace]: request.trace }),
       ...(own === undefined ? {} : { [launchVariable.preload]: own }),

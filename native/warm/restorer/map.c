@@ -1,0 +1,96 @@
+/* The address space of the parked process. */
+#include <fcntl.h>
+#include <linux/mman.h>
+#include <sys/syscall.h>
+
+#include "restorer.h"
+
+#define MREMAP_MOVE_TO 3 /* MREMAP_MAYMOVE | MREMAP_FIXED */
+
+static const char *path_of_original;
+
+/* The original, which must be the file that the process had mapped: other bytes at these addresses would be no refusal but a crash. */
+static int open_original(const PycdsWarmFile *original) {
+    path_of_original = image_string(original->path);
+    long file = kernel(SYS_open, path_of_original, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    if (failed(file)) refuse("a file is gone", path_of_original);
+    struct statx now;
+    if (failed(kernel(SYS_statx, file, "", 0x1000 | 0x4000, STATX_MTIME | STATX_SIZE, &now)) || now.stx_size != original->size ||
+        now.stx_mtime.tv_sec * 1000000000 + now.stx_mtime.tv_nsec != original->mtime_ns)
+        refuse("a file has changed", path_of_original);
+    return (int)file;
+}
+
+static void map_at(uint64_t address, uint64_t size, uint32_t protection, int flags, int file, uint64_t offset, const char *what) {
+    long at = kernel6(SYS_mmap, (long)address, (long)size, (long)protection, flags | MAP_PRIVATE | MAP_FIXED_NOREPLACE | MAP_NORESERVE, file, (long)offset);
+    if ((uint64_t)at == address) return;
+    refuse(at == -17 /* EEXIST */ || !failed(at) ? "an address is taken" : "memory cannot be mapped", what);
+}
+
+/* Moves every part of the vDSO by way of `from`, in address order; all parts keep their distances, since the kernel is the same. */
+static void move_vdso(uint64_t from, uint64_t to) {
+    const PycdsWarmSegment *segment = image_table(header->segments_offset);
+    for (uint32_t i = 0; i < header->segment_count; i++) {
+        if (segment[i].kind != PYCDS_SEGMENT_VDSO) continue;
+        uint64_t part = segment[i].address - header->vdso_address;
+        if (failed(kernel6(SYS_mremap, (long)(from + part), (long)segment[i].size, (long)segment[i].size, MREMAP_MOVE_TO, (long)(to + part), 0)))
+            refuse("the vDSO cannot be moved", NULL);
+    }
+}
+
+void map_memory(void) {
+    /* Out of the way first: where the kernel put it the parked process may have had something else. */
+    bool vdso_moves = kernel_vdso != 0 && kernel_vdso != header->vdso_address;
+    if (vdso_moves) move_vdso(kernel_vdso, RESTORER_VDSO);
+
+    const PycdsWarmSegment *segment = image_table(header->segments_offset);
+    const PycdsWarmFile *files = image_table(header->files_offset);
+    int original = -1;
+    uint32_t open_index = 0;
+    for (uint32_t i = 0; i < header->segment_count; i++) {
+        const PycdsWarmSegment *s = &segment[i];
+        switch (s->kind) {
+        case PYCDS_SEGMENT_IMAGE:
+            map_at(s->address, s->size, s->protection, 0, image_file, s->offset, "image");
+            break;
+        case PYCDS_SEGMENT_ORIGINAL:
+            if (original < 0 || open_index != s->file) {
+                if (original >= 0) kernel(SYS_close, original, 0, 0, 0, 0);
+                original = open_original(&files[s->file]);
+                open_index = s->file;
+            }
+            map_at(s->address, s->size, s->protection, 0, original, s->offset, path_of_original);
+            break;
+        case PYCDS_SEGMENT_ZERO:
+            map_at(s->address, s->size, s->protection, MAP_ANONYMOUS, -1, 0, "zero pages");
+            break;
+        case PYCDS_SEGMENT_WIPE:
+            map_at(s->address, s->size, s->protection, MAP_ANONYMOUS, -1, 0, "wiped pages");
+            if (failed(kernel(SYS_madvise, s->address, s->size, 18 /* MADV_WIPEONFORK */, 0, 0))) refuse("memory cannot be wiped on fork", NULL);
+            break;
+        case PYCDS_SEGMENT_VDSO:
+            break;
+        default:
+            refuse("a segment of unknown kind", NULL);
+        }
+    }
+    if (original >= 0) kernel(SYS_close, original, 0, 0, 0, 0);
+
+    uint64_t low = header->stack_low, high = header->stack_high, saved = header->stack_saved;
+    if (low >= high || saved < low || saved > high) refuse("the stack has no place", NULL);
+    map_at(low, high - low, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_STACK, -1, 0, "stack");
+    for (uint64_t at = saved; at < high;) {
+        long got = kernel(SYS_pread64, image_file, at, high - at, header->stack_offset + (at - saved), 0);
+        if (got <= 0) refuse("the stack cannot be read", NULL);
+        at += (uint64_t)got;
+    }
+
+    if (vdso_moves) {
+        /* mremap replaces what is there: nothing of the parked process is, but make sure */
+        for (uint32_t i = 0; i < header->segment_count; i++)
+            if (segment[i].kind == PYCDS_SEGMENT_VDSO) map_at(segment[i].address, segment[i].size, 0, MAP_ANONYMOUS, -1, 0, "vDSO");
+        move_vdso(RESTORER_VDSO, header->vdso_address);
+    }
+    const PycdsWarmRun *hot = image_table(header->hot_offset);
+    for (uint32_t i = 0; i < header->hot_count; i++) kernel(SYS_madvise, hot[i].address, hot[i].size, 23 /* MADV_POPULATE_WRITE */, 0, 0); /* a favour only */
+}

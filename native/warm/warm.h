@@ -1,0 +1,56 @@
+/*
+ * Building a warm image, the side of the process that is imaged. The launcher
+ * (native/launch) loads this library before Python is initialised. Reading order:
+ *   begin.c  a process ID that no process has; the fork handlers, before all others
+ *   run.c    Python is initialised: the driver (python/pycds_warm), the program, the end
+ *   park.c   the child side of the fork stops here, and every restored process goes on here
+ *
+ * The protocol with the command line is a folder, WORK:
+ *   WORK/driver.py     the driver's source
+ *   WORK/request.json  what to do, read by the driver
+ *   WORK/facts.json    written by the driver before parking: modules, files, environment
+ *   WORK/parked        a WarmState and 64 WarmSignal structs, written by the parked
+ *                      process; when it is there the memory can be read. The command
+ *                      line kills that process when it has read it.
+ *   WORK/refused       why there will be no image, in one line
+ */
+#ifndef PYCDS_WARM_H
+#define PYCDS_WARM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "start.h"
+
+#pragma GCC visibility push(hidden)
+
+/* Exit status of the parked child when it refuses because of threads. */
+enum { WARM_EXIT_THREADS = 77, WARM_EXIT_FAILED = 78 };
+
+extern const char *warm_work;
+/* What getpid() gives while the image is built. */
+extern int warm_fake_pid;
+
+/* Writes `text` to WORK/refused. */
+void warm_refuse(const char *text);
+
+/* ---- park.c ---- */
+
+/* Registers the handlers; false when memory ran out. */
+bool park_register(void);
+/* The next fork's child parks. */
+void park_arm(void);
+/* Threads of the process when all other prepare handlers had run, up to `size` IDs; the count may be larger. */
+size_t park_threads(int *ids, size_t size);
+/* This start, in a restored process; NULL in the one that builds. */
+const WarmStart *park_start(void);
+
+#pragma GCC visibility pop
+
+/* Called by the launcher before Python is initialised. NULL, or why no image can be built here. */
+__attribute__((visibility("default"))) const char *pycds_warm_begin(const char *work);
+/* Called by the launcher in place of Py_RunMain; the process's exit status. */
+__attribute__((visibility("default"))) int pycds_warm_run(void);
+
+#endif

@@ -1,0 +1,337 @@
+"""What runs inside Python while a warm image is built.
+
+This file and start.py, one after the other, are the driver: native/warm/run.c
+executes it in a namespace of its own (it is no module and never in sys.modules),
+puts ``park`` and ``freeze`` there and calls prepare, before_park, restored, plan,
+finish and refuse_threads. Nothing in it may import a module that a stock start
+would not: what is imported is in every restored process.
+"""
+
+import builtins
+import gc
+import io
+import os
+import sys
+
+import _frozen_importlib_external as external
+
+request = {}
+state = {"script": False, "interpreter": True}
+environment = dict(os.environ._data)
+reads = {}
+arguments = []
+
+
+# ---- building -------------------------------------------------------------------
+
+
+def refuse(text):
+    """Ends the process: there will be no image."""
+    with open(request["work"] + "/refused", "w", encoding="utf-8", errors="replace") as file:
+        file.write(text)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os._exit(3)
+
+
+def to_json(value):
+    """JSON without the json module; lone surrogates stand for bytes that are not UTF-8."""
+    if value is None or value is True or value is False:
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        out = []
+        for character in value:
+            number = ord(character)
+            if number > 0xFFFF:
+                number -= 0x10000
+                out.append("\\u%04x\\u%04x" % (0xD800 + (number >> 10), 0xDC00 + (number & 0x3FF)))
+            elif character in '"\\' or not 32 <= number < 127:
+                out.append("\\u%04x" % number)
+            else:
+                out.append(character)
+        return '"' + "".join(out) + '"'
+    if isinstance(value, dict):
+        return "{" + ",".join(to_json(str(key)) + ":" + to_json(one) for key, one in value.items()) + "}"
+    return "[" + ",".join(to_json(one) for one in value) + "]"
+
+
+def watch_environment():
+    """Records the names of variables that Python code reads, until the returned function is called."""
+    kind = os._Environ
+    stock = kind.__getitem__
+
+    def __getitem__(self, key):
+        if self is os.environ and isinstance(key, str):
+            reads.setdefault(key)
+        return stock(self, key)
+
+    kind.__getitem__ = __getitem__
+
+    def stop():
+        kind.__getitem__ = stock
+
+    return stop
+
+
+class OwnPackage:
+    """Finds the pycds package, so that a program can call pycds.park() where it is not installed."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name != "pycds":
+            return None
+        folder = request["package"]
+        return external.spec_from_file_location(name, folder + "/__init__.py", submodule_search_locations=[folder])
+
+
+def program_words():
+    """The interpreter's arguments from the first that is no option of its own, and those before."""
+    words = sys.orig_argv[1:]
+    at = 0
+    while at < len(words):
+        word = words[at]
+        if word in ("-c", "-m") or not word.startswith("-") or word == "-":
+            break
+        at += 2 if word in ("-X", "-W", "--check-hash-based-pycs") else 1
+    return words[:at], words[at:]
+
+
+def prepare(work):
+    """A plan for a program that is to park on its way, or None for an interpreter that parks at once."""
+    with open(work + "/request.json", encoding="utf-8") as file:
+        request.update(eval(file.read(), {"__builtins__": {}, "true": True, "false": False, "null": None}))
+    request["work"] = work
+    state["inherited"] = set(open_files())
+    state["stop"] = watch_environment()
+    sys.meta_path.append(OwnPackage)
+    state["options"], words = program_words()
+    if words[:1] == ["-"]:
+        refuse("a program on standard input cannot be imaged")
+    state["interpreter"] = not words
+    state["words"] = words
+    state["folder"] = os.getcwd() if words[:1] == ["-m"] else None
+    for name in request["preload"]:
+        __import__(name)
+    if not words:
+        return None
+    builtins.__pycds_park__ = park
+    arguments[:] = words
+    return make_plan(mark=not request["explicit"])
+
+
+# ---- the mark ---------------------------------------------------------------------
+
+IMPORTS = ("Import", "ImportFrom")
+
+
+def is_import(statement):
+    """Imports, and try and if statements that hold nothing else of weight."""
+    kind = type(statement).__name__
+    if kind in IMPORTS or kind == "Pass":
+        return True
+    if kind == "Expr":
+        return type(statement.value).__name__ == "Constant"
+    if kind == "Assign":
+        return type(statement.value).__name__ == "Constant" and type(statement.targets[0]).__name__ == "Name"
+    if kind == "If":
+        return all(map(is_import, statement.body + statement.orelse))
+    if kind == "Try":
+        inner = [one for handler in statement.handlers for one in handler.body]
+        return all(map(is_import, statement.body + inner + statement.orelse + statement.finalbody))
+    return False
+
+
+def compile_marked(source, file, mark):
+    """Code of a main module; with ``mark``, it parks before the first statement behind its imports."""
+    if not mark or "__pycds_park__" not in builtins.__dict__:
+        return compile(source, file, "exec", dont_inherit=True)
+    tree = compile(source, file, "exec", flags=0x400, dont_inherit=True)  # PyCF_ONLY_AST
+    at = 0
+    while at < len(tree.body) and is_import(tree.body[at]):
+        at += 1
+    if not any(type(one).__name__ in IMPORTS + ("If", "Try") for one in tree.body[:at]):
+        at = next((k for k, one in enumerate(tree.body) if type(one).__name__ not in ("Expr", "ImportFrom")), len(tree.body))
+    call = compile("__pycds_park__()", file, "exec", flags=0x400, dont_inherit=True).body[0]
+    near = tree.body[min(at, len(tree.body) - 1)] if tree.body else call
+    for node in (call, call.value, call.value.func):
+        node.lineno, node.end_lineno = near.lineno, near.lineno
+        node.col_offset, node.end_col_offset = near.col_offset, near.col_offset
+    tree.body.insert(at, call)
+    return compile(tree, file, "exec", dont_inherit=True)
+
+
+def mark_module():
+    """Has runpy execute the marked code of the module that becomes __main__."""
+    import runpy
+
+    stock = runpy._get_module_details
+
+    def _get_module_details(*args, **kwargs):
+        name, spec, code = stock(*args, **kwargs)
+        source = spec.loader.get_source(name) if hasattr(spec.loader, "get_source") else None
+        if source is not None and not name.endswith("__init__"):
+            code = compile_marked(source, code.co_filename, True)
+        return name, spec, code
+
+    runpy._get_module_details = _get_module_details
+
+    def stop():
+        runpy._get_module_details = stock
+
+    state["unmark"] = stop
+
+
+# ---- parking ------------------------------------------------------------------------
+
+
+def hooks(name):
+    module = sys.modules.get("pycds")
+    return list(getattr(module, name, ()))
+
+
+def find_generators():
+    """Random generators that were made while importing: every restored process would begin with the same state."""
+    found = []
+    random = sys.modules.get("random")
+    numpy = sys.modules.get("numpy.random")
+    kinds = []
+    known = set()
+    if random is not None:
+        kinds.append(random.Random)
+        known.add(id(random._inst))
+    if numpy is not None:
+        kinds += [one for one in (getattr(numpy, "Generator", None), getattr(numpy, "RandomState", None)) if one is not None]
+        known.add(id(getattr(numpy.mtrand, "_rand", None)))
+    if not kinds:
+        return found
+    system = getattr(random, "SystemRandom", ())
+    for module in list(sys.modules.values()):
+        names = getattr(module, "__dict__", None)
+        if not isinstance(names, dict):
+            continue
+        for name, value in list(names.items()):
+            if isinstance(value, tuple(kinds)) and not isinstance(value, system) and id(value) not in known:
+                known.add(id(value))
+                found.append("%s.%s" % (getattr(module, "__name__", "?"), name))
+    # those that no module names: in instances, closures and containers
+    others = sum(1 for one in gc.get_objects() if isinstance(one, tuple(kinds)) and not isinstance(one, system) and id(one) not in known)
+    if others:
+        found.append("%d more in objects" % others)
+    return found
+
+
+def open_files():
+    """Descriptors above 2 and what they are."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if int(name) > 2:
+                found[int(name)] = os.readlink("/proc/self/fd/" + name)
+        except OSError:
+            pass  # the listing's own
+    return found
+
+
+def module_files():
+    found = []
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and file and type(module) is not OwnPackage:
+            found.append([name, os.path.abspath(file)])
+    return found
+
+
+def before_park():
+    """The last steps of the building process; after it nothing but the fork."""
+    builtins.__dict__.pop("__pycds_park__", None)
+    state.pop("unmark", lambda: None)()
+    if OwnPackage in sys.meta_path:
+        sys.meta_path.remove(OwnPackage)
+    for hook, call_arguments, keywords in reversed(hooks("_before_snapshot")):
+        hook(*call_arguments, **keywords)
+    if sys.gettrace() is not None or sys.getprofile() is not None:
+        refuse("a trace or profile function is set (a debugger or coverage)")
+    monitoring = getattr(sys, "monitoring", None)
+    tools = [monitoring.get_tool(number) for number in range(6)] if monitoring else []
+    if any(tools):
+        refuse("sys.monitoring is in use by " + ", ".join(filter(None, tools)))
+    # what our caller left open is not the program's
+    files = ["%d (%s)" % one for one in sorted(open_files().items()) if one[0] not in state["inherited"]]
+    if files:
+        refuse("files are open: " + ", ".join(files[:8]))
+    ssl = sys.modules.get("_ssl")
+    if ssl is not None:
+        ssl.RAND_bytes(1)  # its generator is made now, so that a start only has to reseed it
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    state.pop("stop")()
+    changed = {key: value for key, value in os.environ._data.items() if environment.get(key) != value}
+    state["changed"] = changed
+    state["removed"] = [key for key in environment if key not in os.environ._data]
+    facts = {
+        "version": ".".join(map(str, sys.version_info[:3])),
+        "hexversion": sys.hexversion,
+        "executable": sys.executable,
+        "prefix": sys.prefix,
+        "stdlib": os.path.dirname(os.__file__),
+        "options": state["options"],
+        "interpreter": state["interpreter"],
+        "modules": module_files(),
+        "path": [os.path.abspath(one) for one in sys.path if isinstance(one, str) and one],
+        "environment": {os.fsdecode(key): os.fsdecode(value) for key, value in environment.items()},
+        "reads": sorted(reads),
+        "generators": find_generators(),
+    }
+    with open(request["work"] + "/facts.json", "w", encoding="ascii") as file:
+        file.write(to_json(facts))
+    del facts
+    reads.clear()
+    finish_function()
+    gc.collect()
+    if request["exit"] != "exact":
+        freeze()
+
+
+def refuse_threads(ids):
+    """Names what started the threads that were left when the process forked."""
+    names = []
+    threading = sys.modules.get("threading")
+    python = {one.native_id: one.name for one in threading.enumerate()} if threading is not None else {}
+    main = ids[0] if ids else 0
+    for number in ids:
+        if number == main or number == min(ids):
+            continue
+        if number in python:
+            names.append("the Python thread %r" % python[number])
+        else:
+            names.append(thread_library(number) or "an unknown thread")
+    refuse("%d threads run besides the main one: %s" % (len(ids) - 1, ", ".join(sorted(set(names))) or "unknown"))
+
+
+def thread_library(number):
+    """The library that a thread belongs to: the first one on its stack besides the C library's."""
+    try:
+        with open("/proc/self/task/%d/syscall" % number) as file:
+            stack = int(file.read().split()[-2], 16)
+        code = []
+        with open("/proc/self/maps") as file:
+            for line in file:
+                words = line.split(None, 5)
+                if "x" in words[1] and len(words) == 6 and words[5].startswith("/"):
+                    low, high = (int(one, 16) for one in words[0].split("-"))
+                    code.append((low, high, words[5].strip()))
+        with open("/proc/self/mem", "rb", 0) as file:
+            file.seek(stack)
+            memory = file.read(65536)
+        for at in range(0, len(memory) - 7, 8):
+            value = int.from_bytes(memory[at:at + 8], "little")
+            for low, high, path in code:
+                if low <= value < high and not os.path.basename(path).startswith(("libc.", "libc-", "ld-", "libpthread", "libpython")):
+                    return path
+    except (OSError, ValueError, IndexError):
+        pass
+    return None

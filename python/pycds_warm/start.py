@@ -1,0 +1,274 @@
+# ---- a restored process ---------------------------------------------------------------
+
+
+def restored(words, variables, ignored):
+    """Makes the parked process one that has just been started: called first, once."""
+    arguments[:] = map(os.fsdecode, words)
+    data = os.environ._data
+    data.clear()
+    for entry in variables:
+        key, equals, value = entry.partition(b"=")
+        if equals and key:
+            data.setdefault(key, value)
+    for key, value in state["changed"].items():
+        os.putenv(key, value)
+        data[key] = value
+    for key in state["removed"]:
+        if key in data:
+            os.unsetenv(key)
+            del data[key]
+    if data.get(b"TZ") != environment.get(b"TZ"):
+        import time
+
+        time.tzset()
+    renew_stream("stdin", 0, "rb")
+    renew_stream("stdout", 1, "wb")
+    renew_stream("stderr", 2, "wb")
+    renew_random()
+    if ignored:
+        import _signal
+
+        for number in range(1, 65):
+            if ignored >> (number - 1) & 1 and _signal.getsignal(number) not in (_signal.SIG_IGN, None):
+                _signal.signal(number, _signal.SIG_IGN)
+    words = state["words"]
+    sys.orig_argv[1:] = state["options"] + words + arguments
+    if words:
+        sys.argv[1:] = words[2 if words[0] in ("-c", "-m") else 1:] + arguments
+        if state["folder"] is not None and sys.path[:1] == [state["folder"]]:
+            sys.path[0] = os.getcwd()
+    for hook, call_arguments, keywords in hooks("_after_restore"):
+        hook(*call_arguments, **keywords)
+
+
+def renew_stream(name, number, mode):
+    """Python/pylifecycle.c, create_stdio, into the object that is there, since imports may have kept it."""
+    hidden = "__%s__" % name
+    old = getattr(sys, hidden, None)
+    ours = getattr(sys, name, None) is old
+    try:
+        os.fstat(number)
+    except OSError:
+        setattr(sys, hidden, None)
+        if ours:
+            setattr(sys, name, None)
+        return
+    if old is None:
+        return
+    write = mode == "wb"
+    buffered = old.line_buffering or not old.write_through
+    buffer = io.open(number, mode, -1 if buffered or not write else 0, closefd=False)
+    raw = buffer.raw if hasattr(buffer, "raw") else buffer
+    raw.name = "<%s>" % name
+    terminal = raw.isatty()
+    old.__init__(
+        buffer, old.encoding, old.errors, newline="\n",
+        line_buffering=buffered and (terminal or number == 2), write_through=not buffered and write,
+    )
+    old.mode = "w" if write else "r"
+
+
+def renew_random():
+    """What a fork does not reseed by itself (docs/warm.md has the table)."""
+    modules = sys.modules
+    ssl = modules.get("_ssl")
+    if ssl is not None:
+        ssl.RAND_add(os.urandom(32), 32.0)
+    numpy = modules.get("numpy.random")
+    if numpy is not None:
+        numpy.seed()
+    process = modules.get("multiprocessing.process")
+    if process is not None:
+        process._current_process._config["authkey"] = process.AuthenticationString(os.urandom(32))
+    tempfile = modules.get("tempfile")
+    if tempfile is not None:
+        tempfile._name_sequence = None
+    uuid = modules.get("uuid")
+    if uuid is not None:
+        uuid._last_timestamp = None
+
+
+def add_first(entry):
+    if not sys.flags.safe_path:
+        sys.path.insert(0, entry)
+
+
+def importer_of(path):
+    """Python/import.c, get_path_importer."""
+    cache = sys.path_importer_cache
+    if path in cache:
+        return cache[path]
+    cache[path] = None
+    for hook in sys.path_hooks:
+        try:
+            cache[path] = hook(path)
+            break
+        except ImportError:
+            pass
+    return cache[path]
+
+
+def plan():
+    return make_plan(mark=False)
+
+
+def make_plan(mark):
+    """Modules/main.c, pymain_run_python, up to where the program's code is run."""
+    try:
+        return plan_program(mark)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        # no frames of ours in what the user sees
+        return ("raise", error.with_traceback(None))
+
+
+def plan_program(mark):
+    first = arguments[0]
+    main = sys.modules["__main__"].__dict__
+    if first == "-c":
+        return plan_command(arguments[1])
+    if first == "-m":
+        sys.argv[:] = ["-m"] + arguments[2:]
+        try:
+            add_first(os.getcwd())
+        except OSError:
+            pass
+        sys.audit("cpython.run_module", arguments[1])
+        if mark:
+            mark_module()
+        return ("module", arguments[1], True)
+    sys.argv[:] = arguments
+    name = first
+    if not first.startswith("/"):
+        try:
+            name = os.getcwd() + "/" + first
+        except OSError:
+            pass
+    if importer_of(name) is not None:
+        sys.path.insert(0, name)
+        sys.audit("cpython.run_module", "__main__")
+        if mark:
+            mark_module()
+        return ("module", "__main__", False)
+    add_first(os.path.dirname(os.path.realpath(first)))
+    sys.audit("cpython.run_file", name)
+    try:
+        with io.open_code(name) as file:
+            source = file.read()
+    except IsADirectoryError:
+        sys.stderr.write("%s: %r is a directory, cannot continue\n" % (sys.orig_argv[0], name))
+        return ("exit", 1)
+    except OSError as error:
+        sys.stderr.write("%s: can't open file %r: [Errno %d] %s\n" % (sys.orig_argv[0], name, error.errno, error.strerror))
+        return ("exit", 2)
+    if "__file__" not in main:
+        main["__file__"] = name
+        main["__cached__"] = None
+        state["script"] = True
+    if name.endswith(".pyc"):
+        loader = external.SourcelessFileLoader("__main__", name)
+        main["__loader__"] = loader
+        return ("code", loader.get_code("__main__"))
+    main["__loader__"] = external.SourceFileLoader("__main__", name)
+    return ("code", compile_marked(source, name, mark))
+
+
+def plan_command(text):
+    sys.argv[:] = ["-c"] + arguments[2:]
+    add_first("")
+    text += "\n"
+    if sys.version_info >= (3, 14):
+        text = dedent(text)
+    sys.audit("cpython.run_command", text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        sys.stderr.write("Unable to decode the command from the command line:\n")
+        raise
+    code = compile(text, "<string>", "exec", dont_inherit=True)
+    if sys.version_info >= (3, 13):
+        import linecache
+
+        linecache._register_code(code, text, "<string>")
+    return ("code", code)
+
+
+def dedent(text):
+    """Objects/unicodeobject.c, _PyUnicode_Dedent: as textwrap.dedent, which is not imported by a stock start."""
+    margin = None
+    lines = text.split("\n")
+    for line in lines:
+        if line.strip(" \t") == "":
+            continue
+        indent = line[: len(line) - len(line.lstrip(" \t"))]
+        if margin is None:
+            margin = indent
+        else:
+            while not indent.startswith(margin):
+                margin = margin[:-1]
+    return "\n".join("" if line.strip(" \t") == "" else line[len(margin or ""):] for line in lines)
+
+
+# ---- the end ----------------------------------------------------------------------------
+
+
+def finish_function():
+    """Keeps what finish needs, so that no import happens there."""
+    import atexit
+
+    state["atexit"] = atexit._run_exitfuncs
+    state["exit"] = request["exit"]
+
+
+def flush_streams(status):
+    """Python/pylifecycle.c, flush_std_files."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name, None)
+        if stream is None or getattr(stream, "closed", False):
+            continue
+        try:
+            stream.flush()
+        except BaseException as error:
+            status = 120
+            if name == "stdout":
+                unraisable(error.with_traceback(None), stream)
+    return status
+
+
+def unraisable(error, thing):
+    sys.unraisablehook(Unraisable(error, thing))
+
+
+class Unraisable:
+    def __init__(self, error, thing):
+        self.exc_type, self.exc_value, self.exc_traceback = type(error), error, None
+        self.err_msg, self.object = None, thing
+
+
+def finish(status):
+    """What Py_FinalizeEx does that can be seen, but for the teardown of imported modules."""
+    mode = state.get("exit", "exact")
+    main = sys.modules.get("__main__")
+    names = getattr(main, "__dict__", {})
+    if state["script"]:
+        names.pop("__file__", None)
+        names.pop("__cached__", None)
+    if mode == "exact":
+        return (mode, status)
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        try:
+            threading._shutdown()
+        except BaseException as error:
+            unraisable(error, threading)
+    state["atexit"]()
+    status = flush_streams(status)
+    gc.collect()
+    # Objects/moduleobject.c, _PyModule_ClearDict
+    for single in (True, False):
+        for key in list(names):
+            if isinstance(key, str) and key != "__builtins__" and (key.startswith("_") and not key.startswith("__")) == single:
+                names[key] = None
+    gc.collect()
+    return (mode, flush_streams(status))

@@ -1,0 +1,133 @@
+/** `pycds warm create`: run a program to its mark, park it, write the image. */
+import { chmodSync, closeSync, openSync, readFileSync, rmSync } from "node:fs";
+import { basename, resolve } from "node:path";
+import type { Command } from "commander";
+import { pycdsVersion } from "../../archive/version.ts";
+import { PycdsError } from "../../base/errors.ts";
+import { makeImage } from "../../warm/image.ts";
+import type { ImageResult } from "../../warm/image.ts";
+import { nativeLibrary } from "../context.ts";
+import type { CommonOptions, Context } from "../context.ts";
+import { finishOutput, placeOutput, trackUnfinished } from "../files.ts";
+import { parkProgram, programIndex, resolveProgram } from "../parking.ts";
+import { countText, printResult, warn } from "../report.ts";
+import { commonOptions, usageError } from "../usage.ts";
+
+export interface CreateOptions extends CommonOptions {
+  readonly output: string;
+  readonly preload?: string;
+  readonly exit: string;
+  readonly allow?: readonly string[];
+  readonly watch?: readonly string[];
+  readonly park?: boolean;
+  readonly sealed?: boolean;
+  readonly rotate?: string;
+}
+
+const what = "cannot write the image";
+const exits = ["exact", "fast", "quick"] as const;
+const secretName = /SECRET|TOKEN|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|CREDENTIAL|PRIVATE_?KEY/i;
+
+export function addWarmCreate(program: Command, context: Context): void {
+  const collect = (value: string, before: readonly string[] = []): readonly string[] => [...before, ...value.split(",").filter((name) => name !== "")];
+  const command = program
+    .command("create")
+    .description("run a program's imports, park it, and write an executable image")
+    .argument("<command...>", "an interpreter, or a program and its first arguments, after --")
+    .requiredOption("-o, --output <file>", "the image to write")
+    .option("--preload <names>", "modules to import first, separated by commas")
+    .option("--park", "park where the program calls pycds.park(), not behind its imports")
+    .option("--exit <mode>", "exact: full finalization; fast: without the teardown of imported modules; quick: and without C exit handlers", "fast")
+    .option("--allow <names>", "extension modules that have not been checked", collect)
+    .option("--watch <files>", "further files that make the image invalid when they change", collect)
+    .option("--sealed", "check no module's files at a start, only what is mapped")
+    .option("--rotate <age>", "refuse the image when it is older, e.g. 12h or 7d")
+    .passThroughOptions();
+  commonOptions(command, { json: true }).action(async (words: string[], options: CreateOptions) => {
+    const result = await createImage(context, options, words);
+    printResult(context, options, describe(result), () => summary(options.output, result));
+  });
+  command.addHelpText("after", `
+Where the command is an interpreter alone, the image takes the interpreter's
+arguments; else it parks behind the imports of the program's main module, and
+each start runs on from there with its own arguments.
+
+Examples:
+  pycds warm create -o py-fast --preload boto3,requests -- .venv/bin/python
+  pycds warm create -o app-fast -- python app.py
+  pycds warm create -o aws-fast --exit exact -- aws`);
+}
+
+/** Builds the image; the file appears whole or not at all. */
+export async function createImage(context: Context, options: CreateOptions, words: readonly string[]): Promise<ImageResult> {
+  if (process.platform !== "linux" || process.arch !== "x64") {
+    throw new PycdsError("WARM_PLATFORM", "cannot build a warm image", `this is ${process.platform} on ${process.arch}, Linux on x86-64 is needed`, { next: "use the code archive: pycds run" });
+  }
+  if (!exits.some((mode) => mode === options.exit)) throw usageError("warm create", `there is no exit mode ${options.exit}`, `choose one of ${exits.join(", ")}`);
+  const created = Math.floor(Date.now() / 1000);
+  const expires = options.rotate === undefined ? 0 : created + secondsOf(options.rotate);
+  const command = absoluteCommand(context, words);
+  const preload = (options.preload ?? "").split(",").map((name) => name.trim()).filter((name) => name !== "");
+  const place = placeOutput(resolve(context.cwd, options.output), what);
+  trackUnfinished(place.temporary, true);
+  try {
+    const result = await parkProgram(context, { command, preload, explicit: options.park === true, exit: options.exit }, async (parked, work) => {
+      // its memory is in the file: for the owner's eyes only, from the first byte
+      const file = openSync(place.temporary, "wx", 0o600);
+      try {
+        return await makeImage(parked, {
+          work, command, restorer: readFileSync(nativeLibrary("pycds_restore")), allow: options.allow ?? [], watch: (options.watch ?? []).map((name) => resolve(context.cwd, name)),
+          sealed: options.sealed === true, owner: process.geteuid?.() ?? 0, created, expires, exit: options.exit, pycds: pycdsVersion, secrets: secretsOf(context),
+        }, file);
+      } finally {
+        closeSync(file);
+      }
+    });
+    chmodSync(place.temporary, 0o700);
+    await finishOutput(place, what);
+    warnOf(context, options, result);
+    return result;
+  } finally {
+    rmSync(place.temporary, { force: true });
+    trackUnfinished(place.temporary, false);
+  }
+}
+
+/** The program and a script by absolute path, since starts come from anywhere. */
+function absoluteCommand(context: Context, words: readonly string[]): string[] {
+  const [name, ...rest] = words;
+  if (name === undefined) throw usageError("warm create", "no command was given", "put it after --");
+  const program = resolveProgram(context, name);
+  const command = [program, ...rest];
+  if (!/^python[\d.]*[dmtu]*$/.test(basename(name))) return command;
+  const at = programIndex(command);
+  const script = command[at];
+  if (script !== undefined && !script.startsWith("-")) command[at] = resolve(context.cwd, script);
+  return command;
+}
+
+function secondsOf(age: string): number {
+  const found = /^(\d+)([smhd])$/.exec(age);
+  const unit = { s: 1, m: 60, h: 3600, d: 86400 }[found?.[2] ?? ""];
+  if (found === null || unit === undefined) throw usageError("warm create", `${age} is no age`, "give a number and s, m, h or d");
+  return Number(found[1]) * unit;
+}
+
+function secretsOf(context: Context): Record<string, string> {
+  return Object.fromEntries(Object.entries(context.env).flatMap(([name, value]) => (secretName.test(name) && value !== undefined ? [[name, value]] : [])));
+}
+
+function warnOf(context: Context, options: CommonOptions, { facts, secrets }: ImageResult): void {
+  if (secrets.length > 0) warn(context, options, `the image's memory holds the value of ${secrets.join(", ")} — unset it while building if no import needs it`);
+  if (facts.generators.length > 0) warn(context, options, `random generators made at import begin with the same state in every start: ${facts.generators.join(", ")} — seed them in pycds.register_after_restore`);
+}
+
+function describe(result: ImageResult): unknown {
+  const { facts, ...rest } = result;
+  return { ...rest, python: facts.version, modules: facts.modules.length, generators: facts.generators };
+}
+
+function summary(file: string, { size, dirty, facts, stamps }: ImageResult): string {
+  const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
+  return `wrote ${file}: ${megabytes(size)} for ${megabytes(dirty)} of memory, CPython ${facts.version}, ${countText(facts.modules.length, "module file")}, ${countText(stamps, "stamp")}`;
+}

@@ -1,0 +1,33 @@
+/** What the driver (python/pycds_warm) tells of the process before it parks. */
+import { z } from "zod";
+import { PycdsError } from "../base/errors.ts";
+
+const factsSchema = z.object({
+  version: z.string(),
+  hexversion: z.int(),
+  executable: z.string(),
+  prefix: z.string(),
+  stdlib: z.string(),
+  /** The interpreter's own options. */
+  options: z.array(z.string()),
+  /** The image takes the interpreter's arguments, not a program's. */
+  interpreter: z.boolean(),
+  /** Names of modules and their files. */
+  modules: z.array(z.tuple([z.string(), z.string()])),
+  path: z.array(z.string()),
+  /** As it was when the process started. */
+  environment: z.record(z.string(), z.string()),
+  /** Variables that Python code read. */
+  reads: z.array(z.string()),
+  /** Random generators that every restored process would begin with in the same state. */
+  generators: z.array(z.string()),
+});
+
+export type WarmFacts = z.infer<typeof factsSchema>;
+
+/** @throws PycdsError WARM_FACTS */
+export function readFacts(text: string, file: string): WarmFacts {
+  const parsed = factsSchema.safeParse(JSON.parse(text));
+  if (parsed.success) return parsed.data;
+  throw new PycdsError("WARM_FACTS", "cannot read what the driver wrote", parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`).join("; "), { file });
+}

@@ -1,0 +1,179 @@
+/**
+ * Which page of a parked process comes from where: the decision, page by page.
+ *
+ *   clean page of a file      → the original file
+ *   run of zero pages         → anonymous memory
+ *   anything else             → the image
+ *
+ * Short runs between pages of the image go into it too: a mapping costs more than
+ * a few pages. What cannot be imaged is a fault, and all faults are reported.
+ */
+import { PycdsError } from "../base/errors.ts";
+import { pageState } from "./process.ts";
+import type { Mapping, ProcessMemory } from "./process.ts";
+import { pageSize, segmentKind } from "./schema.ts";
+
+export interface PlannedSegment {
+  readonly address: number;
+  readonly size: number;
+  readonly protection: number;
+  readonly kind: (typeof segmentKind)[keyof typeof segmentKind];
+  /** Of an original: the file and where in it. */
+  readonly file?: string;
+  readonly offset?: number;
+}
+
+export interface Plan {
+  /** In address order. */
+  readonly segments: readonly PlannedSegment[];
+  readonly vdso: { readonly address: number; readonly size: number } | undefined;
+  readonly stack: { readonly low: number; readonly high: number; readonly saved: number };
+  /** Pages that were neither zero nor a file's: what an image cannot do without. */
+  readonly dirtyPages: number;
+}
+
+/** The restorer's part of the address space (native/warm/restorer/restorer.h). */
+const restorerRange = { start: 0x5a0000000000, end: 0x5a4000000000 } as const;
+/** Runs of fewer pages than this between two of the image are put into it. */
+const shortRun = 8;
+/** Pages that are looked at in one go. */
+const window = 4096;
+/** Below the stack pointer functions without calls keep their data (System V ABI, red zone). */
+const redZone = 128;
+
+export interface StackNeed {
+  /** Stack pointer of the parked process. */
+  readonly pointer: number;
+  /** RLIMIT_STACK. */
+  readonly limit: number;
+}
+
+/** @throws PycdsError WARM_UNFIT naming everything that cannot be imaged */
+export function planImage(mappings: readonly Mapping[], memory: ProcessMemory, need: StackNeed): Plan {
+  const faults: string[] = [];
+  const segments: PlannedSegment[] = [];
+  let vdso: Plan["vdso"];
+  let stack: Plan["stack"] | undefined;
+  let dirtyPages = 0;
+  for (const mapping of mappings) {
+    const { start, end, protection, name } = mapping;
+    const size = end - start;
+    if (name === "[vsyscall]") continue;
+    if (start < restorerRange.end && end > restorerRange.start) faults.push(`memory at 0x${start.toString(16)} is where the restorer lies`);
+    if (name === "[vdso]" || name.startsWith("[vvar")) {
+      if (name === "[vdso]") vdso = { address: start, size };
+      segments.push({ address: start, size, protection, kind: segmentKind.vdso });
+      continue;
+    }
+    if (name === "[stack]") {
+      if ((protection & 4) !== 0) faults.push("the stack is executable");
+      const saved = Math.floor((need.pointer - redZone) / pageSize) * pageSize;
+      stack = { low: end - Math.max(need.limit, size), high: end, saved };
+      dirtyPages += (end - saved) / pageSize;
+      continue;
+    }
+    const fault = faultOf(mapping);
+    if (fault !== undefined) {
+      faults.push(fault);
+      continue;
+    }
+    if (mapping.flags.has("wf") || mapping.flags.has("dp")) {
+      segments.push({ address: start, size, protection, kind: segmentKind.wipe });
+      continue;
+    }
+    if (protection === 0) {
+      segments.push({ address: start, size, protection, kind: segmentKind.zero });
+      continue;
+    }
+    dirtyPages += planMapping(mapping, memory, segments);
+  }
+  if (stack === undefined) faults.push("it has no main stack");
+  if (faults.length > 0 || stack === undefined) {
+    throw new PycdsError("WARM_UNFIT", "cannot image the process", faults.join("; "), { next: "leave out the module that does this, or use the code archive: pycds run" });
+  }
+  return { segments, vdso, stack, dirtyPages };
+}
+
+function faultOf({ shared, protection, name, deleted, protectionKey, flags }: Mapping): string | undefined {
+  const what = name === "" ? "anonymous memory" : name;
+  if (shared && (protection & 2) !== 0) return `${what}${deleted ? " (deleted)" : ""} is mapped shared and writable`;
+  if (shared && !name.startsWith("/")) return `${what} is mapped shared`;
+  if (protectionKey !== 0) return `${what} has a protection key`;
+  if (flags.has("ss")) return "there is a shadow stack (CET)";
+  if (protection !== 0 && (protection & 1) === 0) return `${what} cannot be read`;
+  return undefined;
+}
+
+type Source = "image" | "zero" | "original";
+
+interface Run {
+  source: Source;
+  page: number;
+  count: number;
+}
+
+/** Adds the segments of one mapping; the number of its dirty pages. */
+function planMapping(mapping: Mapping, memory: ProcessMemory, segments: PlannedSegment[]): number {
+  const pages = (mapping.end - mapping.start) / pageSize;
+  const isFile = mapping.name.startsWith("/") && !mapping.deleted;
+  const runs: Run[] = [];
+  let dirty = 0;
+  const buffer = new Uint8Array(window * pageSize);
+  for (let first = 0; first < pages; first += window) {
+    const count = Math.min(window, pages - first);
+    const address = mapping.start + first * pageSize;
+    const states = memory.pages(address, count);
+    // a read touches pages; only those with contents of their own are read, in runs
+    for (let page = 0; page < count;) {
+      const state = states[page];
+      let next = page + 1;
+      while (next < count && states[next] === state) next++;
+      // a deleted file's pages can come from nowhere but the image
+      const owned = state === pageState.own || (state === pageState.file && !isFile) || (state === pageState.absent && mapping.deleted);
+      if (!owned) {
+        addRun(runs, isFile ? "original" : "zero", first + page, next - page);
+      } else {
+        const bytes = buffer.subarray(0, (next - page) * pageSize);
+        memory.read(address + page * pageSize, bytes);
+        for (let one = page; one < next; one++) {
+          const zero = isZero(bytes, (one - page) * pageSize);
+          if (!zero) dirty++;
+          addRun(runs, zero ? "zero" : "image", first + one, 1);
+        }
+      }
+      page = next;
+    }
+  }
+  for (const run of absorbShort(runs)) {
+    const address = mapping.start + run.page * pageSize;
+    const size = run.count * pageSize;
+    const { protection } = mapping;
+    if (run.source === "original") segments.push({ address, size, protection, kind: segmentKind.original, file: mapping.name, offset: mapping.offset + run.page * pageSize });
+    else segments.push({ address, size, protection, kind: run.source === "zero" ? segmentKind.zero : segmentKind.image });
+  }
+  return dirty;
+}
+
+function addRun(runs: Run[], source: Source, page: number, count: number): void {
+  const last = runs.at(-1);
+  if (last?.source === source) last.count += count;
+  else runs.push({ source, page, count });
+}
+
+/** Short runs beside a run of the image become part of it. */
+function absorbShort(runs: readonly Run[]): Run[] {
+  const result: Run[] = [];
+  runs.forEach((run, index) => {
+    const beside = result.at(-1)?.source === "image" || runs[index + 1]?.source === "image";
+    const source = run.source !== "image" && run.count < shortRun && beside ? "image" : run.source;
+    addRun(result, source, run.page, run.count);
+  });
+  return result;
+}
+
+function isZero(bytes: Uint8Array, at: number): boolean {
+  // most pages that are not zero show it early
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset + at, pageSize / 4);
+  for (let index = 0; index < words.length; index++) if (words[index] !== 0) return false;
+  return true;
+}

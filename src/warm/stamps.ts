@@ -1,0 +1,64 @@
+/** Validity stamps: what the restorer compares before it serves an image. */
+import { statSync } from "node:fs";
+import { basename, dirname } from "node:path";
+import { watchedPrefixes, watchedVariables } from "./schema.ts";
+
+export interface Stamp {
+  /** Name in the folder; empty for the folder itself. */
+  readonly name: string;
+  /** st_mode & S_IFMT; 0 where nothing is there. */
+  readonly mode: number;
+  readonly mtimeNs: bigint;
+  readonly size: bigint;
+}
+
+export interface FolderStamps {
+  readonly path: string;
+  readonly stamps: readonly Stamp[];
+}
+
+const fileTypeMask = 0o170000n;
+const folderType = 0o040000n;
+
+/** How a path looks now. */
+export function stampOf(path: string, name: string): Stamp {
+  const stats = statSync(path, { bigint: true, throwIfNoEntry: false });
+  if (stats === undefined) return { name, mode: 0, mtimeNs: 0n, size: 0n };
+  const type = stats.mode & fileTypeMask;
+  return { name, mode: Number(type), mtimeNs: stats.mtimeNs, size: type === folderType ? 0n : stats.size };
+}
+
+/** Stamps of files by their folder, and of folders themselves. Sorted, each once. */
+export function collectStamps(files: readonly string[], folders: readonly string[]): FolderStamps[] {
+  const byFolder = new Map<string, Map<string, Stamp>>();
+  const add = (folder: string, name: string, path: string): void => {
+    const stamps = byFolder.get(folder) ?? new Map<string, Stamp>();
+    byFolder.set(folder, stamps);
+    if (!stamps.has(name)) stamps.set(name, stampOf(path, name));
+  };
+  for (const file of files) add(dirname(file), basename(file), file);
+  for (const folder of folders) {
+    // a zip file on the path is a file
+    const isFolder = stampOf(folder, "").mode === Number(folderType);
+    if (isFolder) add(folder, "", folder);
+    else add(dirname(folder), basename(folder), folder);
+  }
+  return [...byFolder].sort(([a], [b]) => (a < b ? -1 : 1)).map(([path, stamps]) => ({ path, stamps: [...stamps.values()].sort((a, b) => (a.name < b.name ? -1 : 1)) }));
+}
+
+export interface Variable {
+  readonly name: string;
+  /** Undefined: it was not set. */
+  readonly value: string | undefined;
+}
+
+/** Not watched though read: where and how deep the shell stood says nothing about imports; ours are no business of the program's. */
+const unwatched = new Set(["_", "PWD", "OLDPWD", "SHLVL"]);
+
+/** The environment that an image depends on: what imports read, and what is watched in any case. */
+export function collectVariables(environment: Readonly<Record<string, string>>, reads: readonly string[]): { variables: Variable[]; prefixed: number } {
+  const isPrefixed = (name: string): boolean => watchedPrefixes.some((prefix) => name.startsWith(prefix));
+  const prefixed = Object.keys(environment).filter(isPrefixed);
+  const names = new Set([...reads.filter((name) => !unwatched.has(name) && !name.startsWith("PYCDS")), ...watchedVariables, ...prefixed]);
+  return { variables: [...names].sort().map((name) => ({ name, value: environment[name] })), prefixed: prefixed.length };
+}
