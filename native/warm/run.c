@@ -82,7 +82,7 @@ static PyObject *freeze(PyObject *self, PyObject *unused) {
     (void)self, (void)unused;
     PyObject *main_module = PyImport_AddModule("__main__"); /* borrowed */
     PyObject *names = main_module == NULL ? NULL : PyModule_GetDict(main_module);
-    PyObject *gc = names == NULL ? NULL : PyImport_ImportModule("gc");
+    PyObject *gc = names == NULL ? NULL : PyDict_GetItemString(driver, "gc"); /* borrowed */
     if (gc == NULL) return NULL;
     bool was_tracked = PyObject_GC_IsTracked(names) != 0;
     PyObject_GC_UnTrack(main_module);
@@ -90,7 +90,6 @@ static PyObject *freeze(PyObject *self, PyObject *unused) {
     PyObject *result = PyObject_CallMethod(gc, "freeze", NULL);
     PyObject_GC_Track(main_module);
     if (was_tracked) PyObject_GC_Track(names);
-    Py_DecRef(gc);
     return result;
 }
 

@@ -8,12 +8,19 @@ would not: what is imported is in every restored process.
 """
 
 import builtins
+import sys
+
+_before = set(sys.modules)
+import atexit
 import gc
 import io
 import os
-import sys
 
 import _frozen_importlib_external as external
+
+# a program that imports them gets them anew, as it would in a stock start
+for _name in set(sys.modules) - _before:
+    del sys.modules[_name]
 
 request = {}
 state = {"script": False, "interpreter": True}
@@ -27,8 +34,8 @@ arguments = []
 
 def refuse(text):
     """Ends the process: there will be no image."""
-    with open(request["work"] + "/refused", "w", encoding="utf-8", errors="replace") as file:
-        file.write(text)
+    with open(request["work"] + "/refused", "wb") as file:
+        file.write(text.encode("utf-8", "replace"))
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
@@ -101,8 +108,8 @@ def program_words():
 
 def prepare(work):
     """A plan for a program that is to park on its way, or None for an interpreter that parks at once."""
-    with open(work + "/request.json", encoding="utf-8") as file:
-        request.update(eval(file.read(), {"__builtins__": {}, "true": True, "false": False, "null": None}))
+    with open(work + "/request.json", "rb") as file:
+        request.update(eval(file.read().decode(), {"__builtins__": {}, "true": True, "false": False, "null": None}))
     request["work"] = work
     state["inherited"] = set(open_files())
     state["stop"] = watch_environment()
@@ -207,17 +214,18 @@ def find_generators():
         known.add(id(getattr(numpy.mtrand, "_rand", None)))
     if not kinds:
         return found
-    system = getattr(random, "SystemRandom", ())
+    kinds = tuple(kinds)
+    system = getattr(random, "SystemRandom", ())  # types, not isinstance: that would run __class__ of lazy objects
     for module in list(sys.modules.values()):
         names = getattr(module, "__dict__", None)
         if not isinstance(names, dict):
             continue
         for name, value in list(names.items()):
-            if isinstance(value, tuple(kinds)) and not isinstance(value, system) and id(value) not in known:
+            if issubclass(type(value), kinds) and not issubclass(type(value), system) and id(value) not in known:
                 known.add(id(value))
                 found.append("%s.%s" % (getattr(module, "__name__", "?"), name))
     # those that no module names: in instances, closures and containers
-    others = sum(1 for one in gc.get_objects() if isinstance(one, tuple(kinds)) and not isinstance(one, system) and id(one) not in known)
+    others = sum(1 for one in gc.get_objects() if issubclass(type(one), kinds) and not issubclass(type(one), system) and id(one) not in known)
     if others:
         found.append("%d more in objects" % others)
     return found
@@ -286,11 +294,10 @@ def before_park():
         "reads": sorted(reads),
         "generators": find_generators(),
     }
-    with open(request["work"] + "/facts.json", "w", encoding="ascii") as file:
-        file.write(to_json(facts))
+    with open(request["work"] + "/facts.json", "wb") as file:
+        file.write(to_json(facts).encode())
     del facts
     reads.clear()
-    finish_function()
     gc.collect()
     if request["exit"] != "exact":
         freeze()

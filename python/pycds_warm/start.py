@@ -1,3 +1,5 @@
+"""What runs first in each restored process, and last; the second half of build.py."""
+
 # ---- a restored process ---------------------------------------------------------------
 
 
@@ -190,7 +192,8 @@ def plan_command(text):
     if sys.version_info >= (3, 13):
         import linecache
 
-        linecache._register_code(code, text, "<string>")
+        # Python/pythonrun.c, run_mod; the first 3.13s register by name
+        linecache._register_code(code if hasattr(linecache, "_interactive_cache") else "<string>", text, "<string>")
     return ("code", code)
 
 
@@ -211,14 +214,6 @@ def dedent(text):
 
 
 # ---- the end ----------------------------------------------------------------------------
-
-
-def finish_function():
-    """Keeps what finish needs, so that no import happens there."""
-    import atexit
-
-    state["atexit"] = atexit._run_exitfuncs
-    state["exit"] = request["exit"]
 
 
 def flush_streams(status):
@@ -248,7 +243,7 @@ class Unraisable:
 
 def finish(status):
     """What Py_FinalizeEx does that can be seen, but for the teardown of imported modules."""
-    mode = state.get("exit", "exact")
+    mode = request["exit"]
     main = sys.modules.get("__main__")
     names = getattr(main, "__dict__", {})
     if state["script"]:
@@ -262,7 +257,7 @@ def finish(status):
             threading._shutdown()
         except BaseException as error:
             unraisable(error, threading)
-    state["atexit"]()
+    atexit._run_exitfuncs()
     status = flush_streams(status)
     gc.collect()
     # Objects/moduleobject.c, _PyModule_ClearDict

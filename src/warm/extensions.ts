@@ -11,18 +11,32 @@ export const checkedExtensions: ReadonlySet<string> = new Set([
   "_cffi_backend", "charset_normalizer", "cryptography", "greenlet", "markupsafe", "numpy", "pandas", "pydantic_core", "sqlalchemy", "yaml", "_yaml",
 ]);
 
-/** The extension modules of a process that are neither the standard library's, nor checked, nor allowed. */
+/** The name under site-packages that a file belongs to: its package, or the module itself. */
+function topOf(file: string): string | undefined {
+  const inside = /\/(?:site|dist)-packages\/(?!.*\/(?:site|dist)-packages\/)(.*)$/.exec(file)?.[1];
+  return inside?.split("/", 1)[0]?.replace(/\..*$/, "");
+}
+
+/** The extension modules of a process that are neither the standard library's, nor checked, nor allowed; by package. */
 export function unknownExtensions(facts: WarmFacts, allowed: readonly string[]): { name: string; file: string }[] {
   const taken = new Set(allowed);
-  const site = /\/(?:site|dist)-packages\//;
+  const extensions = facts.modules.filter(([, file]) => file.endsWith(".so"));
   const found = new Map<string, string>();
-  for (const [name, file] of facts.modules) {
-    const top = name.split(".", 1)[0] ?? name;
-    if (!file.endsWith(".so") || (file.startsWith(`${facts.stdlib}/`) && !site.test(file)) || checkedExtensions.has(top) || taken.has(top)) continue;
-    // mypyc names its shared part by a digest: HASH__mypyc, which lies beside the package's other modules
-    const mypyc = /^[0-9a-f]+__mypyc$/.test(top);
-    if (mypyc && facts.modules.some(([other, path]) => other !== name && path.startsWith(file.slice(0, file.lastIndexOf("/") + 1)) && path.includes("__mypyc"))) continue;
-    if (!found.has(top)) found.set(top, file);
+  for (const [module, file] of extensions) {
+    const top = topOf(file);
+    if (top === undefined && file.startsWith(`${facts.stdlib}/`)) continue;
+    const name = top ?? module.split(".", 1)[0] ?? module;
+    if (checkedExtensions.has(name) || taken.has(name) || isMypycHelper(name, file, extensions, taken)) continue;
+    if (!found.has(name)) found.set(name, file);
   }
   return [...found].map(([name, file]) => ({ name, file }));
+}
+
+/** mypyc puts the shared part of a package beside it, named by a digest: HASH__mypyc. */
+function isMypycHelper(name: string, file: string, extensions: WarmFacts["modules"], taken: ReadonlySet<string>): boolean {
+  if (!/^[0-9a-f]+__mypyc$/.test(name)) return false;
+  return extensions.every(([, other]) => {
+    const top = topOf(other);
+    return other === file || top === undefined || checkedExtensions.has(top) || taken.has(top) || /^[0-9a-f]+__mypyc$/.test(top);
+  });
 }
