@@ -41,6 +41,8 @@ const restorer = [
 /** Every part: its folder of sources and what is special about it. */
 const parts = [
   { name: "_pycds.so", folder: "native/runtime", flags: shared, libraries: [] },
+  // The same for free-threaded CPythons, without their headers: what differs is in native/runtime/py.h.
+  { name: "_pycds_t.so", folder: "native/runtime", flags: [...shared, "-DPYCDS_FREE_THREADED"], libraries: [] },
   // Preloaded into any process, also one that has no Python in it: nothing may stay undefined.
   { name: "pycds_launch.so", folder: "native/launch", flags: [...shared, "-Wl,-z,defs"], libraries: ["-ldl"] },
   { name: "pycds_warm.so", folder: "native/warm", flags: shared, libraries: ["-ldl"] },

@@ -82,6 +82,11 @@ bool cpython_known(const CPython *python, char *why, size_t size) {
     return true;
 }
 
+/* sys.version of free-threaded builds says so (Python/getversion.c, Include/patchlevel.h). */
+const char *cpython_runtime(const CPython *python, const Wish *wish) {
+    return strstr(python->get_version(), "free-threading") != NULL ? wish->free_threaded : wish->runtime;
+}
+
 bool cpython_load(const char *runtime, char *why, size_t size) {
     void *library = dlopen(runtime, RTLD_NOW | RTLD_LOCAL);
     void *start = library == NULL ? NULL : dlsym(library, "pycds_start");

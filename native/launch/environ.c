@@ -20,8 +20,9 @@ static bool copy(const char *name, char **into) {
 }
 
 bool environ_read(Wish *wish) {
-    return copy("PYCDS_LAUNCH_RUNTIME", &wish->runtime) && copy("PYCDS_LAUNCH_ARCHIVE", &wish->archive) &&
-           copy("PYCDS_LAUNCH_TRACE", &wish->trace) && copy("PYCDS_LAUNCH_WARM", &wish->warm) && copy("PYCDS_LAUNCH_WORK", &wish->work);
+    return copy("PYCDS_LAUNCH_RUNTIME", &wish->runtime) && copy("PYCDS_LAUNCH_RUNTIME_T", &wish->free_threaded) &&
+           copy("PYCDS_LAUNCH_ARCHIVE", &wish->archive) && copy("PYCDS_LAUNCH_TRACE", &wish->trace) &&
+           copy("PYCDS_LAUNCH_WARM", &wish->warm) && copy("PYCDS_LAUNCH_WORK", &wish->work);
 }
 
 static bool separates(char c) { return c == ':' || c == ' '; }

@@ -37,21 +37,22 @@ static int python_main(int argc, char **argv, char **envp) {
     bool ready = environ_read(&wish) && environ_restore(own_path());
 
     if (report_mode() == PYCDS_OFF && wish.warm == NULL) return stock_main(argc, argv, envp);
+    const char *runtime = cpython_runtime(python, &wish);
     if (!ready) {
-        report_refusal(&wish, "cannot start the runtime", why, "free some memory");
+        report_refusal(&wish, runtime, "cannot start the runtime", why, "free some memory");
     } else if (!take_over) {
-        report_refusal(&wish, "cannot stand in for this interpreter", "its main is not the stock one",
+        report_refusal(&wish, runtime, "cannot stand in for this interpreter", "its main is not the stock one",
                        "use pycds install, or a stock interpreter");
     } else if (!cpython_known(python, why, sizeof why)) {
-        report_refusal(&wish, "cannot stand in for this interpreter", why, "use " LAUNCH_VERSIONS);
+        report_refusal(&wish, runtime, "cannot stand in for this interpreter", why, "use " LAUNCH_VERSIONS);
     } else if (wish.warm != NULL) {
         if (cpython_load_warm(&wish, why, sizeof why)) return cpython_main(python, &wish, argc, argv);
-        report_refusal(&wish, "cannot build a warm image", why, "use the code archive: pycds run");
-    } else if (wish.runtime == NULL || !cpython_load(wish.runtime, why, sizeof why)) {
-        if (wish.runtime == NULL)
-            report_refusal(&wish, "cannot start the runtime", "PYCDS_LAUNCH_RUNTIME is empty", "start it with pycds run");
-        else
-            report_refusal(&wish, "cannot load the runtime", why, "build it again, or set PYCDS=off");
+        report_refusal(&wish, runtime, "cannot build a warm image", why, "use the code archive: pycds run");
+    } else if (runtime == NULL) {
+        report_refusal(&wish, runtime, "cannot start the runtime", "PYCDS_LAUNCH_RUNTIME, or PYCDS_LAUNCH_RUNTIME_T for free-threaded Python, is empty",
+                       "start it with pycds run");
+    } else if (!cpython_load(runtime, why, sizeof why)) {
+        report_refusal(&wish, runtime, "cannot load the runtime", why, "build it again, or set PYCDS=off");
     } else {
         pycds_launch_active = 1;
         return cpython_main(python, &wish, argc, argv);

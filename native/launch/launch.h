@@ -9,6 +9,8 @@
  *
  * What it is asked to do stands in the environment, set by the command line:
  *   PYCDS_LAUNCH_RUNTIME   path of the runtime library (_pycds.so)
+ *   PYCDS_LAUNCH_RUNTIME_T  its path for free-threaded Pythons (_pycds_t.so): which of the two is
+ *                          needed shows only in the process, since a wrapper may start any Python
  *   PYCDS_LAUNCH_ARCHIVE   path of the archive, or empty
  *   PYCDS_LAUNCH_TRACE     path of the trace file, or empty
  *   PYCDS_LAUNCH_PRELOAD   LD_PRELOAD as it was before the launcher ("" if unset)
@@ -40,7 +42,8 @@ typedef int MainFunction(int argc, char **argv, char **envp);
 
 /* What the environment asked for; strings are copies, NULL where empty. */
 typedef struct Wish {
-    char *runtime;
+    char *runtime;       /* for Pythons with a GIL */
+    char *free_threaded; /* for those without */
     char *archive;
     char *trace;
     char *warm;
@@ -79,6 +82,8 @@ const CPython *cpython_find(void);
 const void *cpython_bytes_main(const CPython *python);
 /* True when we know how to start this version; else false with a reason. */
 bool cpython_known(const CPython *python, char *why, size_t size);
+/* The runtime for this flavour of Python. */
+const char *cpython_runtime(const CPython *python, const Wish *wish);
 /* Loads the runtime; false with a reason. Python need not be initialised. */
 bool cpython_load(const char *runtime, char *why, size_t size);
 /* Loads the library that builds warm images, and has it prepare this process; false with a reason. */
@@ -92,10 +97,10 @@ enum { PYCDS_AUTO, PYCDS_ON, PYCDS_OFF };
 /* PYCDS of the environment; anything unknown is auto. */
 int report_mode(void);
 /*
- * Says that this start cannot be served. Under PYCDS=on an error line on stderr
- * and the end of the process with status 2; else a line in PYCDS_LOG, if any.
+ * Says that this start cannot be served; `runtime`: the library meant, or NULL. Under PYCDS=on an error
+ * line on stderr and the end of the process with status 2; else a line in PYCDS_LOG, if any.
  */
-void report_refusal(const Wish *wish, const char *what, const char *why, const char *next);
+void report_refusal(const Wish *wish, const char *runtime, const char *what, const char *why, const char *next);
 
 #pragma GCC visibility pop
 #endif

@@ -26,12 +26,12 @@ static void put(int descriptor, char *line, int length, size_t size) {
     while (write(descriptor, line, used + 1) < 0 && errno == EINTR) continue;
 }
 
-void report_refusal(const Wish *wish, const char *what, const char *why, const char *next) {
+void report_refusal(const Wish *wish, const char *runtime, const char *what, const char *why, const char *next) {
     char line[2048];
     int length;
     /* a warm image is asked for by name: there is no use in going on without */
     if (report_mode() == PYCDS_ON || wish->warm != NULL) {
-        const char *file = wish->warm != NULL ? wish->warm : wish->runtime == NULL ? "no runtime" : wish->runtime;
+        const char *file = wish->warm != NULL ? wish->warm : runtime == NULL ? "no runtime" : runtime;
         length = snprintf(line, sizeof line, "pycds: error: %s (%s) — %s — %s", what, file, why, next);
         put(STDERR_FILENO, line, length, sizeof line);
         _exit(2);

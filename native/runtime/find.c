@@ -6,22 +6,15 @@
 #define _GNU_SOURCE
 #include "find.h"
 
-/* sys.modules as importlib sees it: whatever sys.modules is now. Borrowed. */
 PyObject *modules_mapping(void) {
-    PyObject *modules = PySys_GetObject("modules");
+    PyObject *modules = py_sys_get("modules");
     if (!modules) PyErr_SetString(PyExc_RuntimeError, "lost sys.modules");
     return modules;
 }
 
-/* sys.modules.get(name): a new reference; NULL with or without exception. */
 PyObject *modules_get(PyObject *modules, PyObject *name) {
-    PyObject *module;
-    if (py_is_dict(modules)) {
-        module = PyDict_GetItemWithError(modules, name);
-        Py_IncRef(module);
-        return module;
-    }
-    module = PyObject_GetItem(modules, name);
+    if (py_is_dict(modules)) return py_dict_get(modules, name);
+    PyObject *module = PyObject_GetItem(modules, name);
     if (!module && PyErr_ExceptionMatches(PyExc_KeyError)) PyErr_Clear();
     return module;
 }
@@ -46,12 +39,12 @@ static const char *shown(PyObject *name) {
 }
 
 void log_stale(PyObject *name, const char *why) {
-    state.stales++;
+    count_event(&state.stales);
     if (log_wanted) log_line("stale %s: %s", shown(name), why);
 }
 
 void log_miss(PyObject *name, const char *why) {
-    state.misses++;
+    count_event(&state.misses);
     if (log_wanted) log_line("miss %s: %s", shown(name), why ? why : "not in the archive");
 }
 
@@ -69,8 +62,9 @@ PyObject *ask_finder(PyObject *finder, PyObject *name, PyObject *path) {
     } else if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
         PyErr_Clear();
         /* 3.11 and before: finders with find_module only (importlib._bootstrap._find_spec_legacy, warns). */
-        PyObject *legacy = PyDict_GetItemString(state.bootstrap_dict, "_find_spec_legacy");
+        PyObject *legacy = py_dict_get_string(state.bootstrap_dict, "_find_spec_legacy");
         spec = legacy ? PyObject_CallFunctionObjArgs(legacy, finder, name, path, NULL) : py_new_ref(PY_NONE);
+        Py_DecRef(legacy);
     }
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
@@ -118,17 +112,19 @@ static int own_spec(PyObject *modules, PyObject *name, PyObject **own) {
  * (a stock spec), or neither (not found). -1: an exception.
  */
 int find_spec(PyObject *modules, PyObject *name, PyObject *path, Answer *answer) {
-    PyObject *meta_path = PySys_GetObject("meta_path");
+    PyObject *meta_path = py_sys_get("meta_path");
     answer->found.kind = FIND_ABSENT;
     answer->path = NULL;
     answer->spec = NULL;
     answer->why = NULL;
     if (!meta_path || meta_path == PY_NONE) {
+        Py_DecRef(meta_path);
         PyErr_SetString(PyExc_ImportError, "sys.meta_path is None, Python is likely shutting down");
         return -1;
     }
     if (trace_active && path == PY_NONE) trace_sys_path();
     Py_ssize_t size = PySequence_Size(meta_path);
+    if (size <= 0) Py_DecRef(meta_path);
     if (size < 0) return -1;
     if (size == 0) {
         /* Stock's function has nobody to ask and warns; from its own frame, which is what the warning shows. */
@@ -138,21 +134,31 @@ int find_spec(PyObject *modules, PyObject *name, PyObject *path, Answer *answer)
         return none ? 0 : -1;
     }
     PyObject *reloaded = modules_get(modules, name);
-    if (!reloaded && PyErr_Occurred()) return -1;
     Py_DecRef(reloaded);
     const int is_reload = reloaded != NULL;
-    meta_path = state.forms.copies_meta_path ? PySequence_List(meta_path) : py_new_ref(meta_path);
-    if (!meta_path) return -1;
+    if (!reloaded && PyErr_Occurred()) {
+        Py_DecRef(meta_path);
+        return -1;
+    }
+    if (state.forms.copies_meta_path) {
+        PyObject *copy = PySequence_List(meta_path);
+        Py_DecRef(meta_path);
+        if (!copy) return -1;
+        meta_path = copy;
+    }
     int result = 0;
     for (Py_ssize_t i = 0; result == 0 && i < PySequence_Size(meta_path); i++) {
-        PyObject *finder = PySequence_GetItem(meta_path, i), *spec = NULL;
+        PyObject *finder = py_is_list(meta_path) ? py_list_get(meta_path, i) : PySequence_GetItem(meta_path, i), *spec = NULL;
         if (!finder) {
-            result = -1;
+            result = PyErr_Occurred() ? -1 : 0; /* another thread took finders away */
             break;
         }
         int ask = 1;
         if (state.layer_count != 0 && finder == state.path_finder) {
-            if (path_finder_find(name, path, answer) < 0) {
+            imports_lock(); /* with _ImportLockContext() */
+            int found = path_finder_find(name, path, answer);
+            imports_unlock();
+            if (found < 0) {
                 result = -1;
             } else if (answer->found.kind == FIND_FILE) {
                 result = is_reload || own_spec(modules, name, &answer->spec) == 0 ? 1 : -1;

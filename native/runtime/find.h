@@ -22,7 +22,7 @@ typedef struct Answer {
     int ask_path_finder; /* stock's PathFinder must answer for the whole path */
 } Answer;
 
-/* sys.modules as importlib sees it: whatever sys.modules is now. Borrowed; NULL with an exception. */
+/* sys.modules as importlib sees it: whatever sys.modules is now. New reference; NULL with an exception. */
 PyObject *modules_mapping(void);
 /* sys.modules.get(name): a new reference; NULL with or without exception. */
 PyObject *modules_get(PyObject *modules, PyObject *name);

@@ -61,12 +61,10 @@ static PyObject *current(const Watch *watch) {
     PyObject *value = NULL;
     switch (watch->place) {
     case IN_BOOTSTRAP:
-        value = PyDict_GetItemWithError(state.bootstrap_dict, watch->name);
-        Py_IncRef(value);
+        value = py_dict_get(state.bootstrap_dict, watch->name);
         break;
     case IN_EXTERNAL:
-        value = PyDict_GetItemWithError(state.external_dict, watch->name);
-        Py_IncRef(value);
+        value = py_dict_get(state.external_dict, watch->name);
         break;
     case ON_PATH_FINDER:
         value = PyObject_GetItem(path_finder_vars, watch->name);
@@ -134,13 +132,14 @@ int guard_init(char why[PYCDS_WHY]) {
             return -1;
         }
     }
-    PyObject *list = PySys_GetObject("path_hooks");
-    Py_ssize_t size = list && py_is_list(list) ? PyList_Size(list) : 0;
-    for (hook_count = 0; hook_count < size && hook_count < 8;) {
-        PyObject *hook = PyList_GetItem(list, hook_count);
-        hooks[hook_count++] = py_new_ref(hook);
+    PyObject *list = py_sys_get("path_hooks");
+    for (hook_count = 0; list && py_is_list(list) && hook_count < 8;) {
+        PyObject *hook = py_list_get(list, hook_count);
+        if (!hook) break;
+        hooks[hook_count++] = hook;
         if (is_file_finder_hook(hook)) break;
     }
+    Py_DecRef(list);
     if (hook_count == 0 || !is_file_finder_hook(hooks[hook_count - 1])) {
         snprintf(why, PYCDS_WHY, "sys.path_hooks has no FileFinder");
         return -1;
@@ -163,29 +162,26 @@ int guard_holds(const char **why) {
             return 0;
         }
     }
-    PyObject *list = PySys_GetObject("path_hooks");
-    if (!list || !py_is_list(list) || PyList_Size(list) < hook_count) {
-        *why = "sys.path_hooks";
-        return 0;
+    PyObject *list = py_sys_get("path_hooks");
+    int same = list && py_is_list(list);
+    for (Py_ssize_t i = 0; same && i < hook_count; i++) {
+        PyObject *hook = py_list_get(list, i);
+        Py_DecRef(hook); /* compared only */
+        same = hook == hooks[i];
     }
-    for (Py_ssize_t i = 0; i < hook_count; i++) {
-        if (PyList_GetItem(list, i) != hooks[i]) {
-            *why = "sys.path_hooks";
-            return 0;
-        }
-    }
-    return 1;
+    Py_DecRef(list);
+    if (!same) *why = "sys.path_hooks";
+    return same;
 }
 
-int guard_folder(PyObject *entry, PyObject **finder) {
-    PyObject *cache = PySys_GetObject("path_importer_cache");
-    *finder = NULL;
-    if (!cache || !py_is_dict(cache)) return 0;
-    PyObject *found = PyDict_GetItemWithError(cache, entry);
-    if (!found) {
-        PyErr_Clear();
-        return 1;
-    }
-    *finder = found;
-    return py_is(found, state.file_finder);
+int guard_folder(PyObject *entry, KnownFinder *known) {
+    PyObject *cache = py_sys_get("path_importer_cache");
+    int usable = cache && py_is_dict(cache);
+    PyObject *found = usable ? py_dict_get(cache, entry) : NULL;
+    Py_DecRef(cache);
+    if (found) usable = py_is(found, state.file_finder);
+    else PyErr_Clear();
+    *known = found ? found == PY_NONE ? FINDER_NONE : FINDER_SOME : FINDER_UNKNOWN;
+    Py_DecRef(found);
+    return usable;
 }

@@ -5,7 +5,9 @@
  * code from the image. Where versions differ, state.forms says how it is here.
  *
  * Every function returns a new reference or NULL with an exception unless said
- * otherwise. The GIL is held and not released between a lookup and its use.
+ * otherwise. The GIL is held and not released between a lookup and its use; in a
+ * free-threaded build any other thread may act in between, and what was looked
+ * up is looked at again where that matters.
  */
 #define _GNU_SOURCE
 #include "find.h"
@@ -70,11 +72,36 @@ static int is_utf8_name(PyObject *name) {
 static PyObject *get_module(PyObject *name, PyObject *absent) {
     PyObject *modules = modules_mapping();
     PyObject *module = modules ? modules_get(modules, name) : NULL;
+    Py_DecRef(modules);
     return module || PyErr_Occurred() ? module : py_new_ref(absent);
 }
 
 /* _NEEDS_LOADING, which no module can be. */
 #define NEEDS_LOADING (&_Py_NotImplementedStruct)
+
+/*
+ * The lock of `name` could not be had without a deadlock: its holder waits for a module that this
+ * thread loads, so it is in the body of `name`, and that in sys.modules by now. An import statement finds
+ * it there, and then takes it as far as it is (Python/import.c, import_ensure_initialized), unless it looked
+ * in the moment before: then it raises. As we are so much sooner at that body, threads that really run at
+ * once would often meet that moment; so a statement gets what it gets a moment later. import_module()
+ * (its `import` is a Python function, _gcd_import) always raises in stock, and here.
+ */
+static PyObject *deadlocked(PyObject *name, PyObject *import) {
+    PyObject *type, *value, *traceback;
+    if (py_is_function(import) || !PyErr_ExceptionMatches(state.deadlock_error)) return NULL;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *module = get_module(name, NEEDS_LOADING);
+    if (!module || module == NEEDS_LOADING) {
+        Py_DecRef(module);
+        PyErr_Restore(type, value, traceback);
+        return NULL;
+    }
+    Py_DecRef(type);
+    Py_DecRef(value);
+    Py_DecRef(traceback);
+    return module;
+}
 
 /* with _ModuleLockManager(name) and what follows it; uses up `module`, what sys.modules had for `name` before. *loaded: by _find_and_load_unlocked. */
 static PyObject *load_waiting(PyObject *name, PyObject *import, int lazy, PyObject *module, int *loaded) {
@@ -85,8 +112,8 @@ static PyObject *load_waiting(PyObject *name, PyObject *import, int lazy, PyObje
         quiet = locks_enter(name, &serial);
         if (quiet > 0) {
             Py_DecRef(module);
-            /* Asking the packages' specs may have run anything. */
-            module = state.forms.hierarchical_locks ? get_module(name, NEEDS_LOADING) : py_new_ref(NEEDS_LOADING);
+            /* Asking the packages' specs may have run anything; without a GIL another thread may have loaded it since we looked. */
+            module = PY_FREE_THREADED || state.forms.hierarchical_locks ? get_module(name, NEEDS_LOADING) : py_new_ref(NEEDS_LOADING);
             if (module == NEEDS_LOADING) {
                 Py_DecRef(module);
                 *loaded = 1;
@@ -99,6 +126,12 @@ static PyObject *load_waiting(PyObject *name, PyObject *import, int lazy, PyObje
         }
     } else {
         quiet = locks_idle(name);
+        if (PY_FREE_THREADED && quiet > 0) {
+            /* The thread that loaded it may have ended by failing, and have taken it away. */
+            PyObject *now = get_module(name, NEEDS_LOADING);
+            quiet = now ? now == module : -1;
+            Py_DecRef(now); /* compared only */
+        }
     }
     if (quiet > 0) return module;
     Py_DecRef(module);
@@ -109,7 +142,7 @@ static PyObject *load_waiting(PyObject *name, PyObject *import, int lazy, PyObje
     Py_DecRef(entered);
     if (!entered) {
         Py_DecRef(manager);
-        return NULL;
+        return deadlocked(name, import);
     }
     module = get_module(name, NEEDS_LOADING);
     if (module == NEEDS_LOADING) {
@@ -232,6 +265,7 @@ static int import_submodule(PyObject *module, PyObject *x, PyObject *import) {
         Py_DecRef(missing);
         PyObject *modules = modules_mapping();
         PyObject *there = same == 1 && modules ? modules_get(modules, name) : NULL;
+        Py_DecRef(modules);
         PyErr_Clear();
         /* sys.modules.get(from_name, _NEEDS_LOADING) is not None */
         if (same == 1 && there != PY_NONE) {

@@ -1,6 +1,6 @@
 /*
  * The path index: what FileFinder would find, folder by folder.
- * No Python objects in here; the callers hold the GIL.
+ * No Python objects in here; the callers hold the GIL and imports_lock().
  */
 #ifndef PYCDS_INDEX_H
 #define PYCDS_INDEX_H

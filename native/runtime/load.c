@@ -21,13 +21,15 @@ static int initialized(PyObject *spec) {
 
 /* exec(code, module.__dict__) as _call_with_frames_removed calls it: through whatever builtins.exec is. 0 or -1. */
 static int exec_code(PyObject *code, PyObject *module) {
-    PyObject *exec = PyDict_GetItemWithError(state.builtins_dict, state.n_exec);
+    PyObject *exec = py_dict_get(state.builtins_dict, state.n_exec);
     PyObject *dict = PyModule_GetDict(module);
     if (!exec || !dict) {
         if (!PyErr_Occurred()) PyErr_SetString(PyExc_RuntimeError, "builtins.exec is gone");
+        Py_DecRef(exec);
         return -1;
     }
     PyObject *result = PyObject_CallFunctionObjArgs(exec, code, dict, NULL);
+    Py_DecRef(exec);
     Py_DecRef(result);
     return result ? 0 : -1;
 }
@@ -37,11 +39,12 @@ static PyObject *load_served(PyObject *name, PyObject *spec, PyObject *module, P
     if (PyObject_SetAttr(spec, state.n__initializing, PY_TRUE) < 0) return NULL;
     modules = modules_mapping();
     if (!modules || modules_set(modules, name, module) < 0) goto done;
+    Py_DecRef(modules); /* the module's body may replace it */
     if (exec_code(code, module) < 0) {
         PyObject *type, *value, *traceback;
         PyErr_Fetch(&type, &value, &traceback);
         modules = modules_mapping();
-        if (modules && PyObject_DelItem(modules, name) < 0) PyErr_Clear();
+        if (!modules || PyObject_DelItem(modules, name) < 0) PyErr_Clear();
         PyErr_Restore(type, value, traceback);
         goto done;
     }
@@ -54,6 +57,7 @@ static PyObject *load_served(PyObject *name, PyObject *spec, PyObject *module, P
         loaded = NULL;
     }
 done:
+    Py_DecRef(modules);
     if (initialized(spec) < 0 && loaded) {
         Py_DecRef(loaded);
         loaded = NULL;
@@ -64,7 +68,9 @@ done:
 /* The code of a file to serve; NULL with or without an exception. A function of its own, so that its text does not stay on the stack while the code runs. */
 static __attribute__((noinline)) PyObject *served_code(PyObject *name, const Found *found, PyObject *path) {
     char why[PYCDS_WHY] = "";
+    imports_lock();
     PyObject *code = unit_code(found->archive, found->file->unit, path, why);
+    imports_unlock();
     if (!code && !PyErr_Occurred()) log_stale(name, why);
     return code;
 }
@@ -98,7 +104,7 @@ static PyObject *serve(PyObject *name, Answer *answer, int *declined) {
         result = PyObject_CallFunctionObjArgs(state.load_unlocked, spec, NULL);
         goto done;
     }
-    state.hits++;
+    count_event(&state.hits);
     if (log_wanted) log_hit(name, found);
     if (found->is_package) {
         locations = PyObject_GetAttr(spec, state.n_submodule_search_locations);

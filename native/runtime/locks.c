@@ -8,7 +8,10 @@
  * through _bootstrap._get_module_lock, which is ours: it makes the lock then, in
  * the state in which it would be: held by the loading thread. From there on all is
  * stock's: waiting, deadlock detection, release. The GIL guards the list; no
- * bytecode runs between a look at it and what follows from it.
+ * bytecode runs between a look at it and what follows from it. In a free-threaded
+ * build the import lock guards it: stock makes module locks and takes them out of
+ * _module_locks with that held, so "no such lock, nobody loads it: noted" is one
+ * step there too, as is "made, and in the state that the list says".
  *
  * A thread may load a module twice at a time (a package whose body imports the
  * very sub-module on whose behalf it is being imported): two entries, and a lock
@@ -28,8 +31,21 @@ typedef struct Loading {
     struct Loading *next;
 } Loading;
 
-static Loading *loading;
-static unsigned long serials;
+static Loading *loading;      /* guarded by the GIL, or by imports_lock() */
+static unsigned long serials; /* likewise */
+
+#if PY_FREE_THREADED
+void imports_lock(void) { Py_DecRef(state.acquire_lock(state.imp_self, NULL)); }
+
+void imports_unlock(void) {
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *result = state.release_lock(state.imp_self, NULL);
+    if (!result) PyErr_Clear(); /* not ours: somebody else released it */
+    Py_DecRef(result);
+    PyErr_Restore(type, value, traceback);
+}
+#endif
 
 /* Names are exact str: comparing them runs no bytecode. */
 static int same_name(PyObject *a, PyObject *b) {
@@ -75,7 +91,7 @@ static void free_chain(PyObject *chain[DEEPEST], int count) {
 
 /* Drops what is loaded already, as _HierarchicalLockManager.__enter__ does; how many are left, or -1 (all are dropped). */
 static int drop_loaded(PyObject *chain[DEEPEST], int count) {
-    PyObject *modules = py_new_ref(modules_mapping());
+    PyObject *modules = modules_mapping();
     int left = 0, failed = !modules;
     for (int i = 0; i < count; i++) {
         PyObject *module = failed ? NULL : modules_get(modules, chain[i]);
@@ -103,7 +119,9 @@ int locks_idle(PyObject *name) {
     PyObject *chain[DEEPEST];
     int count = chain_of(name, chain);
     if (count <= 0) return count;
+    imports_lock();
     int idle = all_idle(chain, count);
+    imports_unlock();
     free_chain(chain, count);
     return idle;
 }
@@ -122,29 +140,38 @@ static int note(PyObject *name, unsigned long serial) {
     return 0;
 }
 
+/* Our _get_module_lock is in its place: else nobody would find the list. 1, 0, -1 with an exception. */
+static int is_hooked(void) {
+    PyObject *hook = py_dict_get(state.bootstrap_dict, state.n__get_module_lock);
+    Py_DecRef(hook); /* compared only */
+    return hook == state.our_get_module_lock ? 1 : PyErr_Occurred() ? -1 : 0;
+}
+
 int locks_enter(PyObject *name, unsigned long *serial) {
     PyObject *chain[DEEPEST];
     *serial = 0;
-    /* Somebody replaced our hook: then nobody would find the list. */
-    if (PyDict_GetItemWithError(state.bootstrap_dict, state.n__get_module_lock) != state.our_get_module_lock) return PyErr_Occurred() ? -1 : 0;
     int count = chain_of(name, chain);
     if (count > 1) count = drop_loaded(chain, count);
     if (count <= 0) return count;
     /* From here on no bytecode runs. A lock that exists is one that another thread has or wants. */
-    int result = all_idle(chain, count);
+    imports_lock();
+    int result = is_hooked();
+    if (result == 1) result = all_idle(chain, count);
     if (result == 1) *serial = ++serials;
     for (int i = 0; result == 1 && i < count; i++) {
         if (note(chain[i], *serial) < 0) {
             result = locks_leave(*serial); /* no memory: 0, stock's locks are taken */
         }
     }
+    imports_unlock();
     free_chain(chain, count);
     return result;
 }
 
-int locks_leave(unsigned long serial) {
-    PyObject *type = NULL, *value = NULL, *traceback = NULL;
-    /* The innermost first, as they stand in the list. Releasing runs bytecode, so the search begins anew each time. */
+/* Takes the entries of one import out of the list, the innermost first, as they stand in it. */
+static Loading *take_out(unsigned long serial) {
+    Loading *taken = NULL, **last = &taken;
+    imports_lock();
     for (Loading **at = &loading; *at;) {
         Loading *l = *at;
         if (l->serial != serial) {
@@ -152,6 +179,19 @@ int locks_leave(unsigned long serial) {
             continue;
         }
         *at = l->next;
+        l->next = NULL;
+        *last = l;
+        last = &l->next;
+    }
+    imports_unlock();
+    return taken;
+}
+
+int locks_leave(unsigned long serial) {
+    PyObject *type = NULL, *value = NULL, *traceback = NULL;
+    /* All are out of the list before the first is released: releasing runs bytecode. */
+    for (Loading *l = take_out(serial), *next; l; l = next) {
+        next = l->next;
         PyObject *lock = l->lock;
         Py_DecRef(l->name);
         free(l);
@@ -161,7 +201,6 @@ int locks_leave(unsigned long serial) {
         else if (!released) PyErr_Fetch(&type, &value, &traceback);
         Py_DecRef(released);
         Py_DecRef(lock);
-        at = &loading;
     }
     if (!type) return 0;
     PyErr_Restore(type, value, traceback);
@@ -190,8 +229,7 @@ static int hold(PyObject *lock, unsigned long thread, long count) {
     return result;
 }
 
-PyObject *locks_get_module_lock(PyObject *self, PyObject *name) {
-    (void)self;
+static PyObject *get_module_lock(PyObject *name) {
     PyObject *lock = PyObject_CallFunctionObjArgs(state.get_module_lock, name, NULL);
     if (!lock || !py_is_str(name)) return lock;
     /* All entries of one name are of one thread, and either all have the lock or none: none is added once the lock exists. */
@@ -212,9 +250,19 @@ PyObject *locks_get_module_lock(PyObject *self, PyObject *name) {
     return lock;
 }
 
+PyObject *locks_get_module_lock(PyObject *self, PyObject *name) {
+    (void)self;
+    imports_lock();
+    PyObject *lock = get_module_lock(name);
+    imports_unlock();
+    return lock;
+}
+
 PyObject *locks_lock_unlock_module(PyObject *self, PyObject *name) {
     (void)self;
+    imports_lock();
     int idle = py_is_str(name) ? is_idle(name) : 0;
+    imports_unlock();
     if (idle < 0) return NULL;
     return idle ? py_new_ref(PY_NONE) : PyObject_CallFunctionObjArgs(state.lock_unlock_module, name, NULL);
 }

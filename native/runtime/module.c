@@ -21,9 +21,10 @@ State state;
 enum Mode { MODE_AUTO, MODE_ON, MODE_OFF };
 
 static enum Mode mode;
-static int started;       /* an activation was tried in this process: static state is bound to that interpreter */
+static atomic_int started; /* an activation was tried in this process: static state is bound to that interpreter */
 static pid_t started_pid; /* a fork's child does not repeat the summary */
-static char refusal[PYCDS_WHY];
+static char refusal[PYCDS_WHY]; /* written by activation only */
+static atomic_int disabled;     /* by disable() */
 
 static void note_refusal(const char *archive, const char *why) {
     snprintf(refusal, sizeof refusal, "%s", why);
@@ -110,14 +111,15 @@ static void refused(const char *archive, const char *why) { refuse(archive, why)
 /* Everything up to the point of no return may refuse. `archive`: a list, for layers_open. Returns 0 when active. */
 static int activate(const char *archive, char separator, const char *trace) {
     char why[PYCDS_WHY] = "";
-    if (started) {
+    if (atomic_exchange(&started, 1)) {
         /* Objects of a finalised interpreter are still in our tables. */
         note_refusal(archive, "already started in this process");
         return -1;
     }
-    started = 1;
     started_pid = getpid();
-    if (strstr(Py_GetVersion(), "free-threading")) return refuse(archive, "free-threaded Python is not supported yet: its imports stay stock's"); /* the GIL guards our tables */
+    if (py_is_free_threaded() != PY_FREE_THREADED)
+        return refuse(archive, PY_FREE_THREADED ? "this runtime library is for free-threaded Python, this one has a GIL; install it again"
+                                                : "this runtime library is for Python with a GIL, this one is free-threaded; install it again");
     if (py_init() < 0) return refuse(archive, "unknown object header (a build we do not know)");
     if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) return refuse(archive, "not the main interpreter");
     if (is_verbose()) return refuse(archive, "python -v prints what stock's finders do");
@@ -194,9 +196,12 @@ static int put(PyObject *dict, const char *key, PyObject *value) {
  * an importlib of their own, and objects of the other must not be touched from them.
  */
 static int active_here(void) {
+    if (!state.active) return 0;
     PyObject *modules = PyImport_GetModuleDict();
-    PyObject *module = modules && py_is_dict(modules) ? PyDict_GetItemString(modules, "_frozen_importlib") : NULL;
-    return state.active && module && py_is_module(module) && PyModule_GetDict(module) == state.bootstrap_dict;
+    PyObject *module = modules && py_is_dict(modules) ? py_dict_get_string(modules, "_frozen_importlib") : NULL;
+    int here = module && py_is_module(module) && PyModule_GetDict(module) == state.bootstrap_dict;
+    Py_DecRef(module);
+    return here;
 }
 
 static PyObject *layer_paths(void) {
@@ -217,6 +222,7 @@ static PyObject *module_status(PyObject *self, PyObject *args) {
     const char *reason = here && state.layer_count            ? NULL
                          : here && trace_active && !refusal[0] ? "only tracing"
                          : state.active && !here               ? "active in another interpreter of this process"
+                         : disabled                            ? "disabled"
                                                                : refusal;
     PyObject *dict = PyDict_New();
     if (!dict) return NULL;
@@ -237,17 +243,22 @@ static PyObject *module_status(PyObject *self, PyObject *args) {
 
 /* Puts stock's functions back, unless somebody else replaced ours meanwhile. True when imports are stock's from now on. */
 static PyObject *module_disable(PyObject *self, PyObject *args) {
-    int restored = 1;
     (void)self, (void)args;
     if (!active_here()) return PyBool_FromLong(0);
-    if (locks_hand_over() < 0) return NULL;
-    for (size_t i = PATCH_COUNT; i-- > 0;) {
-        if (PyDict_GetItemString(state.bootstrap_dict, patches[i].name) != *patches[i].ours) restored = 0;
-        else if (PyDict_SetItemString(state.bootstrap_dict, patches[i].name, *patches[i].stock) < 0) return NULL;
+    /* In one step, as other threads see it: who finds our _get_module_lock in place notes what it loads, and that is handed over. */
+    imports_lock();
+    int restored = locks_hand_over() < 0 ? -1 : 1;
+    for (size_t i = PATCH_COUNT; restored >= 0 && i-- > 0;) {
+        PyObject *now = py_dict_get_string(state.bootstrap_dict, patches[i].name);
+        Py_DecRef(now); /* compared only */
+        if (now != *patches[i].ours) restored = 0;
+        else if (PyDict_SetItemString(state.bootstrap_dict, patches[i].name, *patches[i].stock) < 0) restored = -1;
     }
+    imports_unlock();
+    if (restored < 0) return NULL;
     if (restored) {
+        disabled = 1;
         state.active = 0;
-        snprintf(refusal, sizeof refusal, "disabled");
     }
     return PyBool_FromLong(restored);
 }
@@ -275,52 +286,20 @@ static int module_exec(PyObject *module) {
     (void)module;
     /* Under `pycds run` the launcher starts the runtime itself, later; one that fell back to stock's main says 0. */
     const int *launched = dlsym(RTLD_DEFAULT, "pycds_launch_active");
-    if (!started && !(launched && *launched)) activate_installed();
+    /* Of two interpreters that come here at once (each with a GIL of its own, or without any) the first activates. */
+    static atomic_flag activating = ATOMIC_FLAG_INIT;
+    if (!started && !(launched && *launched) && !atomic_flag_test_and_set(&activating)) {
+        activate_installed();
+        atomic_flag_clear(&activating);
+    }
     if (PyErr_Occurred()) PyErr_Clear();
     return 0;
 }
 
-/*
- * PyModuleDef without Python.h: filled at run time since its header differs
- * (facts/cpython.md §8: fields follow a 40-byte PyModuleDef_Base, 56 in
- * free-threaded builds and in those that trace references; slots 3 and 4 are unknown to older versions).
- */
-typedef struct Slot {
-    int id;
-    void *value;
-} Slot;
-
 PYCDS_EXPORT PyObject *PyInit__pycds(void);
 PyObject *PyInit__pycds(void) {
-    static _Alignas(16) unsigned char def[160];
-    static Slot slots[5];
-    const char *version = Py_GetVersion();
-    int major = 0, minor = 0, n = 0;
-    int threaded = strstr(version, "free-threading") != NULL;
-    size_t base = threaded ? 56 : 40, refcount = 0;
-    if (sscanf(version, "%d.%d", &major, &minor) != 2 || major != 3) {
-        PyErr_SetString(PyExc_ImportError, "pycds: unknown Python version");
-        return NULL;
-    }
-    if (minor < 13 && PySys_GetObject("getobjects")) {
-        /* Py_TRACE_REFS until 3.12: two pointers come first (Include/object.h, _PyObject_HEAD_EXTRA); activate() refuses such a build later. */
-        base = 56;
-        refcount = 16;
-    }
-    slots[n++] = (Slot){2, (void *)(uintptr_t)module_exec};                 /* Py_mod_exec */
-    if (minor >= 12) slots[n++] = (Slot){3, (void *)(uintptr_t)2};         /* Py_mod_multiple_interpreters: per-interpreter GIL supported (inactive there) */
-    if (minor >= 13) slots[n++] = (Slot){4, (void *)(uintptr_t)1};         /* Py_mod_gil: not used */
-    slots[n] = (Slot){0, NULL};
-    if (threaded) {
-        *(uint32_t *)(void *)(def + 12) = UINT32_MAX; /* ob_ref_local: immortal */
-    } else if (minor >= 14) {
-        *(uint32_t *)(void *)def = UINT32_C(0xC0000000);
-        *(uint16_t *)(void *)(def + 6) = 5;
-    } else {
-        *(uint64_t *)(void *)(def + refcount) = 1;
-    }
-    *(const char **)(void *)(def + base) = "_pycds";
-    *(PyMethodDef **)(void *)(def + base + 24) = methods;
-    *(Slot **)(void *)(def + base + 32) = slots;
-    return PyModuleDef_Init(def);
+    void *def = py_module_def("_pycds", methods, module_exec);
+    if (def) return PyModuleDef_Init(def);
+    PyErr_SetString(PyExc_ImportError, "pycds: unknown Python version");
+    return NULL;
 }

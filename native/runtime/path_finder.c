@@ -92,8 +92,10 @@ static PyObject *namespace_spec(PyObject *name, PyObject *portions) {
 
 /* --check-hash-based-pycs default: with always or never stock compares hash-based .pyc files otherwise. Never leaves an exception. */
 static int checks_hashes_as_usual(void) {
-    PyObject *value = PyDict_GetItemString(state.imp_dict, "check_hash_based_pycs");
-    return value && py_is_str(value) && PyUnicode_CompareWithASCIIString(value, "default") == 0;
+    PyObject *value = py_dict_get_string(state.imp_dict, "check_hash_based_pycs");
+    int usual = value && py_is_str(value) && PyUnicode_CompareWithASCIIString(value, "default") == 0;
+    Py_DecRef(value);
+    return usual;
 }
 
 /*
@@ -134,7 +136,7 @@ static int usable(Answer *answer, char stale[PYCDS_WHY]) {
  * One folder, asked of every layer that knows it, in order. What any of them says of the folder is true of it
  * (index_find), and the first whose code is there and valid serves; where none does, the folder's stock finder is asked.
  */
-static int look_up_folder(PyObject *entry, PyObject *name, const char *folder, size_t size, const char *tail, size_t tail_length, PyObject *finder, Answer *answer) {
+static int look_up_folder(PyObject *entry, PyObject *name, const char *folder, size_t size, const char *tail, size_t tail_length, KnownFinder finder, Answer *answer) {
     char stale[PYCDS_WHY];
     const uint64_t hash = index_path_hash(folder, size);
     int known = 0;
@@ -165,7 +167,7 @@ static int look_up_folder(PyObject *entry, PyObject *name, const char *folder, s
     if (!known) {
         answer->why = "folder is not in the archive";
         /* No finder yet: let stock decide once what this entry is (a folder, a zip file, nothing). */
-        if (finder && index_find_unknown(&state.layers[0], folder, size, tail, tail_length) == FIND_ABSENT) return 0;
+        if (finder != FINDER_UNKNOWN && index_find_unknown(&state.layers[0], folder, size, tail, tail_length) == FIND_ABSENT) return 0;
     }
     if (stale[0]) {
         log_stale(name, stale);
@@ -177,7 +179,8 @@ static int look_up_folder(PyObject *entry, PyObject *name, const char *folder, s
 /* Looks one path entry up. 1 answered (answer->found or answer->spec), 0 not here, 2 let PathFinder do it all, -1 error. */
 static int look_up_entry(PyObject *entry, PyObject *name, const char *tail, size_t tail_length, Answer *answer) {
     char cwd[PATH_MAX];
-    PyObject *key = entry, *cwd_object = NULL, *finder;
+    PyObject *key = entry, *cwd_object = NULL;
+    KnownFinder finder;
     Py_ssize_t size;
     const char *folder = PyUnicode_AsUTF8AndSize(entry, &size);
     if (!folder) {
@@ -193,7 +196,7 @@ static int look_up_entry(PyObject *entry, PyObject *name, const char *tail, size
         if (!key) return -1;
     }
     int stock_finder = guard_folder(key, &finder);
-    int absent = stock_finder == 0 && finder == PY_NONE;
+    int absent = stock_finder == 0 && finder == FINDER_NONE;
     Py_DecRef(cwd_object);
     if (absent) return 0;
     if (!stock_finder || folder[0] != '/') {
@@ -223,18 +226,14 @@ int path_finder_find(PyObject *name, PyObject *path, Answer *answer) {
         answer->ask_path_finder = 1; /* `import_module("a/b")` does reach a file in stock */
         return 0;
     }
-    if (path == PY_NONE) {
-        path = PySys_GetObject("path");
-        if (!path) {
-            answer->ask_path_finder = 1;
-            return 0;
-        }
+    path = path == PY_NONE ? py_sys_get("path") : py_new_ref(path);
+    if (!path) {
+        answer->ask_path_finder = 1;
+        return 0;
     }
     /* Plain lists are walked in place, like a for statement does; others (_NamespacePath recalculates) by iterator. */
     PyObject *iterator = py_is_list(path) ? NULL : PyObject_GetIter(path);
-    if (!py_is_list(path) && !iterator) return -1;
-    Py_IncRef(path);
-    int result = 0;
+    int result = py_is_list(path) || iterator ? 0 : -1;
     for (Py_ssize_t i = 0; result == 0; i++) {
         PyObject *entry;
         if (iterator) {
@@ -244,8 +243,8 @@ int path_finder_find(PyObject *name, PyObject *path, Answer *answer) {
                 break;
             }
         } else {
-            if (i >= PyList_Size(path)) break;
-            entry = py_new_ref(PyList_GetItem(path, i));
+            entry = py_list_get(path, i);
+            if (!entry) break;
         }
         if (py_is_str(entry) || PyObject_IsInstance(entry, &PyUnicode_Type) == 1) {
             result = look_up_entry(entry, name, tail, tail_length, answer);

@@ -1,6 +1,7 @@
 /*
  * The part of the CPython C API that the runtime uses, declared without
- * Python.h: one binary serves 3.9 to 3.15 (facts/cpython.md §8). Only symbols
+ * Python.h: one binary serves 3.9 to 3.15 (facts/cpython.md §8), a second one of
+ * the same sources, compiled with PYCDS_FREE_THREADED, the free-threaded builds (3.13+). Only symbols
  * that every one of them exports are here, checked with nm -D on 3.9.18,
  * 3.10.13, 3.11.7, 3.12.1, 3.13.0, 3.13.5t, 3.14.8, 3.15.0 and Debian's static 3.11. Not among them, so
  * not here: PyObject_Vectorcall and PyObject_CallOneArg (inline until 3.10),
@@ -13,6 +14,18 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+/*
+ * The flavour that this library serves: what differs by it stands in this header
+ * and in py.c, and is loaded politely, to refuse, into an interpreter of the other.
+ */
+#ifdef PYCDS_FREE_THREADED
+#define PY_FREE_THREADED 1
+#define PY_TYPE_OFFSET 24 /* ob_tid, flags, ob_mutex, ob_gc_bits, ob_ref_local, ob_ref_shared come first (Include/object.h) */
+#else
+#define PY_FREE_THREADED 0
+#define PY_TYPE_OFFSET 8
+#endif
 
 typedef struct _object PyObject; /* opaque */
 typedef ssize_t Py_ssize_t;
@@ -42,25 +55,24 @@ extern PyObject PyType_Type, PyBaseObject_Type, PyUnicode_Type, PyBytes_Type, Py
     PyStaticMethod_Type, PyClassMethod_Type;
 
 /*
- * Offset of ob_type: 8, or 24 in free-threaded builds (facts §1); set by
- * py_init(). Reading it directly is safe where reading any other field is not:
- * it is part of the stable ABI of every GIL build since 3.2 (Py_TYPE is a macro
- * there, compiled into abi3 extensions) and of every free-threaded one, it never
- * moves at run time, and py_init() compares it with PyObject_Type() on live
- * objects, so a build with an unknown header (Py_TRACE_REFS) is refused.
- */
-extern size_t py_type_offset;
-/*
  * The types of code objects and Python functions: exported everywhere, but not
  * in the stable ABI, so taken from an importlib function by py_init(). Borrowed.
  */
 extern PyObject *py_code_type, *py_function_type;
 /* 0, or -1 when the object header of this interpreter is not one we know. No exception set. */
 int py_init(void);
+/* Is the interpreter a free-threaded build? sys.version of those says so since 3.13 (Python/getversion.c, Include/patchlevel.h). */
+int py_is_free_threaded(void);
 
-/* Borrowed type of `o`. */
+/*
+ * Borrowed type of `o`. Reading ob_type directly is safe where reading any other
+ * field is not: its offset is part of the stable ABI of every GIL build since 3.2
+ * (Py_TYPE is a macro there, compiled into abi3 extensions) and fixed in every
+ * free-threaded one, it never moves at run time, and py_init() compares it with
+ * PyObject_Type() on live objects, so a build with another header (Py_TRACE_REFS) is refused.
+ */
 static inline PyObject *py_type(const PyObject *o) {
-    return *(PyObject *const *)(const void *)((const char *)o + py_type_offset);
+    return *(PyObject *const *)(const void *)((const char *)o + PY_TYPE_OFFSET);
 }
 static inline int py_is(const PyObject *o, const PyObject *type) { return py_type(o) == type; }
 static inline int py_is_str(const PyObject *o) { return py_is(o, &PyUnicode_Type); }   /* exact, as all of these */
@@ -266,7 +278,14 @@ typedef struct PyMethodDef {
 _Static_assert(sizeof(PyMethodDef) == 4 * sizeof(void *), "PyMethodDef is 32 bytes in every version (facts/cpython.md, 8)");
 extern PyObject *PyCFunction_NewEx(PyMethodDef *def, PyObject *self, PyObject *module);
 extern PyObject *PyCFunction_GetSelf(PyObject *f); /* borrowed */
+extern PyCFunction PyCFunction_GetFunction(PyObject *f);
+extern int PyCFunction_GetFlags(PyObject *f);
 extern PyObject *PyModuleDef_Init(void *def);
+/*
+ * The PyModuleDef of this library's one module, in the form of this interpreter (of either
+ * flavour): it needs no GIL and may be in several interpreters. NULL without an exception: an unknown version.
+ */
+void *py_module_def(const char *name, PyMethodDef *methods, int (*exec)(PyObject *module));
 extern int PyModule_AddFunctions(PyObject *module, PyMethodDef *functions);
 
 /* ---- evaluation, interpreter, threads ------------------------------------------------------------ */
@@ -291,5 +310,45 @@ extern int PySys_Audit(const char *event, const char *format, ...);
 extern int Py_IsInitialized(void);
 extern int Py_AtExit(void (*callback)(void)); /* at the very end: no Python then */
 extern const char *Py_GetVersion(void);
+
+/* ---- references out of what other threads may change at any time ------------------------------------ */
+/*
+ * Borrowed ones are safe while the GIL is held: nobody else runs. In a
+ * free-threaded build another thread may take the item away meanwhile, so all
+ * that is reached from sys, importlib's dicts and lists of the program's comes as a new reference.
+ */
+#if PY_FREE_THREADED
+/* All of the stable ABI since 3.13. Weak: an older Python can load this library, to be refused. 1 found, 0 not, -1 an exception. */
+extern int PyDict_GetItemRef(PyObject *d, PyObject *key, PyObject **value) __attribute__((weak));
+extern PyObject *PyList_GetItemRef(PyObject *l, Py_ssize_t i) __attribute__((weak)); /* IndexError where the list became shorter */
+
+static inline PyObject *py_dict_get(PyObject *d, PyObject *key) {
+    PyObject *value;
+    PyDict_GetItemRef(d, key, &value);
+    return value;
+}
+static inline PyObject *py_dict_get_string(PyObject *d, const char *key) {
+    PyObject *name = PyUnicode_FromString(key), *value = name ? py_dict_get(d, name) : NULL;
+    if (!value) PyErr_Clear();
+    Py_DecRef(name);
+    return value;
+}
+/* NULL without an exception behind the end. */
+static inline PyObject *py_list_get(PyObject *l, Py_ssize_t i) {
+    PyObject *item = PyList_GetItemRef(l, i);
+    if (!item) PyErr_Clear();
+    return item;
+}
+PyObject *py_sys_get(const char *name);
+#else
+/* d[key]: NULL, with or without an exception. */
+static inline PyObject *py_dict_get(PyObject *d, PyObject *key) { return py_new_ref(PyDict_GetItemWithError(d, key)); }
+/* d[key]: NULL without an exception. */
+static inline PyObject *py_dict_get_string(PyObject *d, const char *key) { return py_new_ref(PyDict_GetItemString(d, key)); }
+/* l[i]: NULL without an exception behind the end. */
+static inline PyObject *py_list_get(PyObject *l, Py_ssize_t i) { return i < PyList_Size(l) ? py_new_ref(PyList_GetItem(l, i)) : NULL; }
+/* sys.name: NULL without an exception. */
+static inline PyObject *py_sys_get(const char *name) { return py_new_ref(PySys_GetObject(name)); }
+#endif
 
 #endif

@@ -21,6 +21,20 @@
  *   log.c       PYCDS_LOG, PYCDSVERBOSE
  *   module.c    activation; the extension module `_pycds`
  *
+ * Threads. Two libraries are made of these files: _pycds.so, under the GIL, and _pycds_t.so
+ * (PYCDS_FREE_THREADED) for builds without it, where what the GIL guards is guarded by
+ * importlib's import lock (imports_lock() of state.h; nothing in _pycds.so). What can change, and why no two threads meet in it:
+ *   written by activation only, before imports go through us   `state` (all but the counters, `active`), `mode`, `started_pid`,
+ *       `refusal`, externals.c table, guard.c watches, path_finder_vars, hooks; py.c sys_dict, types; log.c; trace.c trace_path
+ *   under imports_lock()   locks.c loading, serials; index.c listings; Archive.unit_state, block_state, canonical, populated
+ *       (unit.c, names.c, archive_populate); unit.c version_counter; trace.c seen_entries
+ *   atomic   state.active, hits, misses, stales; module.c started, disabled, activating; py.c progress (of the module
+ *       definition, which is filled once); trace.c trace_active; unit.c's own counter of code versions
+ *   of one thread   import.c depth
+ * An image's objects are immortal and untracked; what CPython writes in them (hashes, UTF-8, ob_mutex,
+ * quickening) it writes as in objects of its own. References out of sys, importlib's dicts and
+ * lists of the program's are never borrowed (py.h, "references out of what other threads may change").
+ *
  * Error model: every check before activate()'s point of no return refuses the
  * archive with a reason; after it, a doubt about one module is a miss or stale
  * and stock imports that module.
@@ -105,7 +119,7 @@ static inline const char *archive_string(const Archive *a, uint32_t ref) { retur
  */
 int archive_populate(Archive *archive, uint64_t offset, uint64_t size);
 
-/* ---- externals.c, names.c, unit.c, selfcheck.c: need the GIL -------------- */
+/* ---- externals.c, names.c, unit.c, selfcheck.c: need the GIL, names.c and unit.c imports_lock() too -------------- */
 
 /* Fills the table of external references; once a process. 0, or -1 with a Python exception set. */
 int externals_init(const Archive *archive);

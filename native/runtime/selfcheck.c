@@ -64,7 +64,7 @@ static int check_version(const PycdsFileHeader *h, char why[PYCDS_WHY]) {
 }
 
 static int check_flavour(const PycdsFileHeader *h, char why[PYCDS_WHY]) {
-    const uint32_t flags = (strstr(Py_GetVersion(), "free-threading") != NULL ? PYCDS_ABI_FREETHREADED : 0U) | (is_debug_build() ? PYCDS_ABI_DEBUG : 0U);
+    const uint32_t flags = (py_is_free_threaded() ? PYCDS_ABI_FREETHREADED : 0U) | (is_debug_build() ? PYCDS_ABI_DEBUG : 0U);
     if (flags != h->abi_flags) return refuse(why, "it is for another build flavour (flags %" PRIu32 ", this Python has %" PRIu32 ")", h->abi_flags, flags);
     /* Py_TRACE_REFS: every object begins with two more pointers, or is in a table of all objects. */
     if (PySys_GetObject("getobjects") != NULL) return refuse(why, "this Python traces references");
@@ -157,7 +157,7 @@ static int is_small_int(long value) {
 }
 
 static int check_objects(const Archive *a, char why[PYCDS_WHY]) {
-    if (py_init() != 0 || py_type_offset != a->abi->type_offset) return refuse(why, "this Python's objects have their type elsewhere");
+    if (py_init() != 0 || PY_TYPE_OFFSET != a->abi->type_offset) return refuse(why, "this Python's objects have their type elsewhere");
     const long basicsize = int_attribute(&PyCode_Type, "__basicsize__");
     if (basicsize != (long)a->abi->code_basicsize) return refuse(why, "its code objects have %" PRIu32 " bytes, this Python's %ld", a->abi->code_basicsize, basicsize);
     if (!is_small_int(a->abi->small_int_min) || !is_small_int(a->abi->small_int_max))

@@ -5,6 +5,8 @@
 #ifndef PYCDS_STATE_H
 #define PYCDS_STATE_H
 
+#include <stdatomic.h>
+
 #include "index.h"
 #include "runtime.h"
 
@@ -33,7 +35,7 @@ typedef struct Forms {
 } Forms;
 
 typedef struct State {
-    int active;
+    atomic_int active;
     Archive layers[LAYERS_MAX]; /* in the order in which they are asked; none points into another */
     uint32_t layer_count;       /* 0: nothing is served (only traced) */
     char *archives;             /* their paths, separated by ':' */
@@ -47,10 +49,13 @@ typedef struct State {
     PyObject *get_module_lock, *lock_unlock_module; /* replaced by ours */
     PyObject *module_locks;                         /* dict: name → weak reference to its lock */
     PyObject *find_spec, *find_and_load_unlocked, *load_unlocked, *lock_manager, *hierarchical_lock_manager, *module_spec, *namespace_path;
+    PyObject *deadlock_error; /* the class */
     PyObject *builtin_importer, *frozen_importer, *path_finder, *file_finder;
     PyObject *source_loader, *sourceless_loader, *extension_loader;
     PyObject *path_importer_cache; /* PathFinder._path_importer_cache, bound */
     PyObject *imp_acquire_lock, *imp_release_lock, *imp_is_frozen, *imp_set_lazy_attributes;
+    PyCFunction acquire_lock, release_lock; /* what the two above call, and with what; free-threaded builds only */
+    PyObject *imp_self;
     PyObject *builtin_names;       /* frozenset of sys.builtin_module_names */
     PyObject *builtins_dict;
     int (*has_attr_with_error)(PyObject *o, PyObject *name); /* PyObject_HasAttrWithError, NULL before 3.13 */
@@ -61,10 +66,12 @@ typedef struct State {
     STATE_NAMES(X)
 #undef X
 
-    unsigned long hits, misses, stales;
+    _Atomic unsigned long hits, misses, stales;
 } State;
 
 extern State state;
+
+static inline void count_event(_Atomic unsigned long *counter) { atomic_fetch_add_explicit(counter, 1, memory_order_relaxed); }
 
 /* ---- stock.c ---------------------------------------------------------------- */
 
@@ -96,11 +103,13 @@ int guard_init(char why[PYCDS_WHY]);
 int guard_is_importlib_function(PyObject *object);
 /* 1 while all of it is unmodified; 0 with a reason (static text) otherwise. Never leaves an exception. */
 int guard_holds(const char **why);
+/* What sys.path_importer_cache has for a path entry: nothing, None (nobody can find anything there), or a finder. */
+typedef enum KnownFinder { FINDER_UNKNOWN, FINDER_NONE, FINDER_SOME } KnownFinder;
 /*
  * What PathFinder would use for `entry`: 1 an exact FileFinder, or none yet and
  * the stock hooks would make one for a folder; 0 something else.
  */
-int guard_folder(PyObject *entry, PyObject **finder);
+int guard_folder(PyObject *entry, KnownFinder *known);
 
 /* ---- spec.c ------------------------------------------------------------------ */
 
@@ -110,6 +119,23 @@ PyObject *spec_for_file(const Found *found, PyObject *name, PyObject *path, PyOb
 PyObject *module_for_spec(PyObject *spec, PyObject *loader, PyObject *name, PyObject *path, PyObject *locations);
 
 /* ---- locks.c ------------------------------------------------------------------ */
+
+/*
+ * What the GIL guards for us elsewhere (the list of locks.c, units and names, the
+ * index's listings, the tracer's set) is guarded by importlib's own import lock in a
+ * free-threaded build: stock holds it where we look modules up, a thread may take it
+ * again, waiting for it lets the garbage collector stop this thread, and a fork takes it
+ * first (Modules/posixmodule.c, PyOS_BeforeFork), so that no child finds what it
+ * guards half done. Nothing else is waited for while it is held, except by what stock
+ * calls with it held too. A pending exception stays. Nothing of this with a GIL.
+ */
+#if PY_FREE_THREADED
+void imports_lock(void);
+void imports_unlock(void);
+#else
+static inline void imports_lock(void) {}
+static inline void imports_unlock(void) {}
+#endif
 
 /*
  * Notes that this thread loads `name`, which is not in sys.modules. 1: noted,
@@ -137,7 +163,7 @@ PyObject *import_handle_fromlist(PyObject *self, PyObject *const *args, Py_ssize
 
 /* ---- trace.c -------------------------------------------------------------------- */
 
-extern int trace_active;
+extern atomic_int trace_active;
 /* Starts tracing into `path`: header and the modules already loaded. 0, or -1 with a reason. */
 int trace_start(const char *path, char why[PYCDS_WHY]);
 /* One line for a module that is about to be loaded from `spec`. Exceptions are swallowed. */

@@ -55,6 +55,7 @@ int stock_find(char why[PYCDS_WHY]) {
     state.load_unlocked = need(bootstrap, "_load_unlocked", why);
     state.lock_manager = need(bootstrap, "_ModuleLockManager", why);
     state.module_spec = need(bootstrap, "ModuleSpec", why);
+    state.deadlock_error = need(bootstrap, "_DeadlockError", why);
     state.builtin_importer = need(bootstrap, "BuiltinImporter", why);
     state.frozen_importer = need(bootstrap, "FrozenImporter", why);
     state.namespace_path = need(external, "_NamespacePath", why); /* 3.15: another name of NamespacePath */
@@ -71,6 +72,17 @@ int stock_find(char why[PYCDS_WHY]) {
     STATE_NAMES(X)
 #undef X
     *(void **)&state.has_attr_with_error = dlsym(RTLD_DEFAULT, "PyObject_HasAttrWithError");
+#if PY_FREE_THREADED
+    /* Called as C functions: a call of the object may fail where the stack is nearly used up, and the lock would then stay held. */
+    PyObject *acquire = state.imp_acquire_lock, *release = state.imp_release_lock;
+    if (!py_is(acquire, &PyCFunction_Type) || !py_is(release, &PyCFunction_Type) || PyCFunction_GetFlags(acquire) != METH_NOARGS || PyCFunction_GetFlags(release) != METH_NOARGS) {
+        snprintf(why, PYCDS_WHY, "_imp's import lock is not as expected");
+        return -1;
+    }
+    state.acquire_lock = PyCFunction_GetFunction(acquire);
+    state.release_lock = PyCFunction_GetFunction(release);
+    state.imp_self = PyCFunction_GetSelf(acquire);
+#endif
     state.path_importer_cache = PyObject_GetAttrString(state.path_finder, "_path_importer_cache");
     PyObject *names = PySys_GetObject("builtin_module_names");
     state.builtin_names = names ? PyFrozenSet_New(names) : NULL;

@@ -14,10 +14,10 @@
 #include <string.h>
 #include <unistd.h>
 
-int trace_active;
+atomic_int trace_active;
 
 static char *trace_path;
-static PyObject *seen_entries; /* set of sys.path entries written */
+static PyObject *seen_entries; /* set of sys.path entries written; looked at and added to under imports_lock() */
 
 /* A growing line; `bad` when memory ran out: the line is dropped. */
 typedef struct Line {
@@ -182,14 +182,13 @@ void trace_missing(PyObject *name) {
 }
 
 void trace_sys_path(void) {
-    PyObject *path = PySys_GetObject("path");
-    if (!path || !py_is_list(path)) return;
-    for (Py_ssize_t i = 0; i < PyList_Size(path); i++) {
-        PyObject *entry = PyList_GetItem(path, i);
+    PyObject *path = py_sys_get("path"), *entry;
+    imports_lock();
+    for (Py_ssize_t i = 0; path && py_is_list(path) && (entry = py_list_get(path, i)) != NULL; i++) {
         char cwd[PATH_MAX];
         PyObject *text;
-        if (!py_is_str(entry)) continue;
-        if (PyUnicode_GetLength(entry) == 0) text = getcwd(cwd, sizeof cwd) ? PyUnicode_DecodeFSDefault(cwd) : NULL; /* '' means the cwd at the time of the lookup */
+        if (!py_is_str(entry)) text = NULL;
+        else if (PyUnicode_GetLength(entry) == 0) text = getcwd(cwd, sizeof cwd) ? PyUnicode_DecodeFSDefault(cwd) : NULL; /* '' means the cwd at the time of the lookup */
         else text = py_new_ref(entry);
         if (text && PySet_Contains(seen_entries, text) == 0 && PySet_Add(seen_entries, text) == 0) {
             Line line = {0};
@@ -199,8 +198,11 @@ void trace_sys_path(void) {
             flush_quietly(&line);
         }
         Py_DecRef(text);
+        Py_DecRef(entry);
         PyErr_Clear();
     }
+    imports_unlock();
+    Py_DecRef(path);
 }
 
 static void put_field(Line *line, const char *key, const char *sys_name, int number) {

@@ -39,9 +39,9 @@ int is_initializing(PyObject *module) {
  */
 static int warn_import(PyObject *message) {
     const char *text = message ? PyUnicode_AsUTF8AndSize(message, NULL) : NULL;
-    PyObject *module = PyDict_GetItemWithError(state.bootstrap_dict, state.n___name__);
+    PyObject *module = py_dict_get(state.bootstrap_dict, state.n___name__);
     const char *module_name = module && py_is_str(module) ? PyUnicode_AsUTF8AndSize(module, NULL) : "importlib._bootstrap";
-    PyObject *registry = py_new_ref(PyDict_GetItemString(state.bootstrap_dict, "__warningregistry__"));
+    PyObject *registry = py_dict_get_string(state.bootstrap_dict, "__warningregistry__");
     if (!registry) {
         registry = PyDict_New();
         if (registry && PyDict_SetItemString(state.bootstrap_dict, "__warningregistry__", registry) < 0) PyErr_Clear();
@@ -54,6 +54,7 @@ static int warn_import(PyObject *message) {
     Py_DecRef(line);
     Py_DecRef(code);
     Py_DecRef(registry);
+    Py_DecRef(module);
     Py_DecRef(message);
     return result;
 }
@@ -137,6 +138,7 @@ static int untrack_child(PyObject *list) {
 static int bind_child(PyObject *parent, PyObject *child, PyObject *module) {
     PyObject *modules = modules_mapping();
     PyObject *parent_module = modules ? PyObject_GetItem(modules, parent) : NULL;
+    Py_DecRef(modules);
     if (!parent_module) return -1;
     int result = PyObject_SetAttr(parent_module, child, module);
     if (result < 0 && PyErr_ExceptionMatches(PyExc_AttributeError)) {
@@ -162,8 +164,12 @@ static int set_lazy_attributes(PyObject *module, PyObject *name) {
 
 /* sys.audit("import", name, None, sys.path, sys.meta_path, sys.path_hooks), which C did until 3.14. 0 or -1. */
 static int audit_import(PyObject *name) {
-    PyObject *path = PySys_GetObject("path"), *meta_path = PySys_GetObject("meta_path"), *hooks = PySys_GetObject("path_hooks");
-    return PySys_Audit("import", "OOOOO", name, PY_NONE, path ? path : PY_NONE, meta_path ? meta_path : PY_NONE, hooks ? hooks : PY_NONE);
+    PyObject *path = py_sys_get("path"), *meta_path = py_sys_get("meta_path"), *hooks = py_sys_get("path_hooks");
+    int result = PySys_Audit("import", "OOOOO", name, PY_NONE, path ? path : PY_NONE, meta_path ? meta_path : PY_NONE, hooks ? hooks : PY_NONE);
+    Py_DecRef(path);
+    Py_DecRef(meta_path);
+    Py_DecRef(hooks);
+    return result;
 }
 
 /*
@@ -173,6 +179,7 @@ static int audit_import(PyObject *name) {
 static int came_along(PyObject *name, PyObject **module) {
     PyObject *modules = modules_mapping();
     *module = modules ? modules_get(modules, name) : NULL;
+    Py_DecRef(modules);
     if (*module == PY_NONE && state.forms.none_is_missing) {
         Py_DecRef(*module);
         *module = NULL;
@@ -196,6 +203,7 @@ PyObject *find_and_load_unlocked(PyObject *name, PyObject *import, int lazy) {
         modules = modules_mapping();
         if (!modules) goto done;
         parent_module = modules_get(modules, parent);
+        Py_DecRef(modules);
         if (!parent_module) {
             if (PyErr_Occurred()) goto done;
             result = PyObject_CallFunctionObjArgs(import, parent, NULL);
@@ -206,6 +214,7 @@ PyObject *find_and_load_unlocked(PyObject *name, PyObject *import, int lazy) {
         Py_DecRef(parent_module);
         modules = modules_mapping();
         parent_module = modules ? PyObject_GetItem(modules, parent) : NULL;
+        Py_DecRef(modules);
         if (!parent_module) goto done;
         path = parent_path(parent_module, parent, name, lazy);
         if (!path) {
@@ -227,7 +236,9 @@ PyObject *find_and_load_unlocked(PyObject *name, PyObject *import, int lazy) {
         if (!child) goto done;
     }
     modules = modules_mapping();
-    if (!modules || find_spec(modules, name, path ? path : PY_NONE, &answer) < 0) goto done;
+    int searched = modules ? find_spec(modules, name, path ? path : PY_NONE, &answer) : -1;
+    Py_DecRef(modules);
+    if (searched < 0) goto done;
     if (answer.found.kind != FIND_FILE && !answer.spec) {
         if (trace_active) trace_missing(name);
         if (lazy) module = py_new_ref(PY_NONE);

@@ -5,6 +5,7 @@ import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { PycdsError } from "../base/errors.ts";
 import type { Environment } from "../trace/command.ts";
+import type { InterpreterInfo } from "../trace/types.ts";
 
 /** The options that every command has. */
 export interface CommonOptions {
@@ -52,7 +53,7 @@ function workingFolder(): string {
 export const packageFolder = fileURLToPath(new URL("../..", import.meta.url));
 
 /** The built native libraries. @throws PycdsError NOT_BUILT */
-export function nativeLibrary(name: "_pycds.so" | "pycds_launch.so" | "pycds_warm.so" | "pycds_restore"): string {
+export function nativeLibrary(name: "_pycds.so" | "_pycds_t.so" | "pycds_launch.so" | "pycds_warm.so" | "pycds_restore"): string {
   const file = join(packageFolder, "build", "native", name);
   if (!existsSync(file)) {
     throw new PycdsError("NOT_BUILT", "the native part is not built", "there is no such file", {
@@ -61,6 +62,11 @@ export function nativeLibrary(name: "_pycds.so" | "pycds_launch.so" | "pycds_war
     });
   }
   return file;
+}
+
+/** The runtime library for interpreters of a flavour. @throws PycdsError NOT_BUILT */
+export function runtimeLibrary(flavour: InterpreterInfo["flavour"]): string {
+  return nativeLibrary(flavour === "freethreaded" ? "_pycds_t.so" : "_pycds.so");
 }
 
 /** The sources of the small Python package. */

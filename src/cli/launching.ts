@@ -6,7 +6,7 @@ import { traceCommand } from "../trace/command.ts";
 import type { LaunchCommand } from "../trace/command.ts";
 import { runProgram } from "../trace/program.ts";
 import type { ProgramEnd } from "../trace/program.ts";
-import { nativeLibrary } from "./context.ts";
+import { nativeLibrary, runtimeLibrary } from "./context.ts";
 import type { Context } from "./context.ts";
 
 export interface Launch {
@@ -20,7 +20,7 @@ export interface Launch {
 /** Runs the program with the launcher preloaded. */
 export async function launch(context: Context, request: Launch): Promise<ProgramEnd> {
   const launcher = nativeLibrary("pycds_launch.so");
-  const runtime = nativeLibrary("_pycds.so");
+  const runtime = { gil: runtimeLibrary("release"), freeThreaded: runtimeLibrary("freethreaded") };
   // LD_PRELOAD has no way to write a space or a colon in a path (ld.so(8))
   const awkward = /[\s:]/.test(launcher);
   const scratch = awkward ? mkdtempSync(join(context.temporary, "pycds-launch-")) : undefined;

@@ -13,8 +13,8 @@ export interface LaunchRequest {
   readonly env: Environment;
   /** The starter's library. */
   readonly launcher: string;
-  /** The runtime library that it loads into Python; none for a warm image. */
-  readonly runtime?: string;
+  /** The runtime library that it loads into Python, and the one for a free-threaded Python; none for a warm image. */
+  readonly runtime?: { readonly gil: string; readonly freeThreaded: string };
   /** Builds a warm image: the library that does, and the folder that it works in. */
   readonly warm?: { readonly library: string; readonly work: string };
   /** Archives to serve from, in the order in which they are looked up. */
@@ -33,6 +33,7 @@ export interface LaunchCommand {
 /** The environment protocol between this file and native/launch. */
 export const launchVariable = {
   runtime: "PYCDS_LAUNCH_RUNTIME",
+  freeThreadedRuntime: "PYCDS_LAUNCH_RUNTIME_T",
   archive: "PYCDS_LAUNCH_ARCHIVE",
   trace: "PYCDS_LAUNCH_TRACE",
   /** The caller's own LD_PRELOAD, put back before Python starts. */
@@ -52,7 +53,7 @@ export function traceCommand(request: LaunchRequest): LaunchCommand {
       ...withoutLaunchVariables(request.env),
       // ours first: it must see __libc_start_main before a library of the user's that wraps it too
       LD_PRELOAD: hasOwn ? `${request.launcher}:${own}` : request.launcher,
-      ...(request.runtime === undefined ? {} : { [launchVariable.runtime]: request.runtime }),
+      ...(request.runtime === undefined ? {} : { [launchVariable.runtime]: request.runtime.gil, [launchVariable.freeThreadedRuntime]: request.runtime.freeThreaded }),
       ...(request.warm === undefined ? {} : { [launchVariable.warm]: request.warm.library, [launchVariable.work]: request.warm.work }),
       ...(request.archives === undefined || request.archives.length === 0 ? {} : { [launchVariable.archive]: request.archives.join(":") }),
       ...(request.trace === undefined ? {} : { [launchVariable.trace]: request.trace }),

@@ -1,8 +1,9 @@
 /**
- * Builds that are not served: an installed runtime, `run` and `trace` refuse with
- * one line, and the program runs as in stock. A free-threaded Python keeps its
- * GIL off (facts/cpython.md §8: a module without Py_mod_gil would switch it on).
+ * Builds that are not served, and a runtime library of the other flavour: refused with one
+ * line, and the program runs as in stock. A free-threaded Python keeps its GIL off
+ * (facts/cpython.md §8: a module without Py_mod_gil would switch it on), whichever library it loads.
  */
+import { copyFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { install } from "../../src/venv/install.ts";
@@ -12,7 +13,8 @@ import { allPythons } from "../support/pythons.ts";
 import { readEvents, World } from "../validity/world.ts";
 
 const builds = allPythons().filter(({ flavour }) => flavour !== "release");
-const reasons = { freethreaded: /^.*: free-threaded Python is not supported yet: its imports stay stock's$/, debug: /^.*: .*(another build flavour|is for Python 3).*$/ } as const;
+const wrongLibrary = /^.*: this runtime library is for Python with a GIL, this one is free-threaded; install it again$/;
+const reasons = { freethreaded: wrongLibrary, debug: /^.*: .*(another build flavour|is for Python 3).*$/ } as const;
 /** Any archive that opens: what is looked at first is the interpreter. */
 const maker = allPythons().find(({ version, flavour }) => flavour === "release" && version === "3.11");
 const flavours = ["freethreaded", "debug"] as const;
@@ -63,18 +65,39 @@ for (const { version, release, exe, flavour } of builds) {
 
     it("`run` with an archive of another build is stock", () => {
       const log = world.path("run.log");
+      // a copy: where the build can be served, `run` puts one for it in the archive's place
+      copyFileSync(world.path("app.pycds"), world.path("run.pycds"));
       const stock = world.spawn([exe, "-c", program]);
-      const launched = world.cli(["run", "-a", world.path("app.pycds"), "--", exe, "-c", program], { PYCDS_LOG: log });
+      const launched = world.cli(["run", "-a", world.path("run.pycds"), "--", exe, "-c", program], { PYCDS_LOG: log });
       expect([launched.status, launched.stdout.replace("'_pycds', ", "")]).toEqual([0, stock.stdout]);
       expect(readEvents(log).refused).toHaveLength(1);
       expect(readEvents(log).hit).toEqual([]);
     });
 
-    it.runIf(flavour === "freethreaded")("`trace` writes none, and says so", () => {
-      const traced = world.cli(["trace", "-o", world.path("t.trace"), "--", exe, "-c", program], { PYCDS_LOG: "stderr" });
-      expect(traced.status).toBe(0);
-      expect(traced.stdout).toContain("False");
-      expect(traced.stderr).toMatch(/free-threaded Python is not supported yet[^]*there is no trace/);
+    it.runIf(flavour === "freethreaded")("`install` takes no archive of another build, neither here nor there", () => {
+      const refusal = (archive: string, python: string): string => {
+        const { status, stderr } = world.cli(["install", "--python", python, "-a", archive]);
+        expect(status).toBe(2);
+        return stderr;
+      };
+      expect(refusal(world.path("app.pycds"), venvPython)).toMatch(/^pycds: error: cannot install the archive \(.*\) — it is for CPython 3\.11\.\d+, this is 3\.\d+\.\d+ \(freethreaded\) — .*\n$/);
+      world.must(world.cli(["trace", "-o", world.path("t.trace"), "--", exe, "main.py"]));
+      world.must(world.cli(["build", "--trace", world.path("t.trace"), "-o", world.path("t.pycds")]));
+      world.must(world.spawn([maker?.exe ?? "", "-m", "venv", "--without-pip", world.path("other")]));
+      expect(refusal(world.path("t.pycds"), world.path("other/bin/python"))).toMatch(/— it is for CPython 3\.\d+\.\d+ \(freethreaded\), this is 3\.11\.\d+ —/);
+    });
+
+    it.runIf(flavour === "freethreaded")("a free-threaded library in a Python with a GIL refuses; it can be loaded there", () => {
+      world.must(world.spawn([maker?.exe ?? "", "-m", "venv", "--without-pip", world.path("exchanged")]));
+      const python = world.path("exchanged/bin/python");
+      const site = world.spawn([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]).stdout.trim();
+      install({ site, runtime: join(checkout, "build/native/_pycds_t.so"), packageDir: join(checkout, "python/pycds") });
+      const log = world.path("exchanged.log");
+      const extra = { PYCDSARCHIVE: world.path("app.pycds"), PYCDS_LOG: log };
+      const told = world.spawn([python, "-c", "import pycds, json; print(pycds.status()['active'], pycds.disable())"], extra);
+      expect(told).toEqual({ status: 0, signal: null, stdout: "False False\n", stderr: "" });
+      expect(readEvents(log).refused).toEqual([expect.stringMatching(/^.*: this runtime library is for free-threaded Python, this one has a GIL; install it again$/)]);
+      expect(world.spawn([python, "-c", "print(1)"], { ...extra, PYCDS: "on" })).toMatchObject({ status: 2, stdout: "" });
     });
   });
 }

@@ -3,13 +3,14 @@ import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { buildScratch, compile, compiler, interpreters, launchEnvironment, launchSources, plainEnvironment, root, run, startsIn, utf8 } from "./support.ts";
+import { buildScratch, compile, compiler, interpreters, launchEnvironment, launchSources, plainEnvironment, root, run, startLine, startsIn, utf8 } from "./support.ts";
 import type { Scratch } from "./support.ts";
 
 const { found } = interpreters();
-const exe = found.at(-1)?.exe ?? "";
+const exe = found.findLast(({ flavour }) => flavour === "release")?.exe ?? "";
+const freeThreaded = found.find(({ flavour }) => flavour === "freethreaded");
 const dump = "import os; print(list(os.environb.items()))";
-const started = "start size=24 archive=/an/archive trace=- active=1 initialized=1 state=1";
+const started = startLine("release");
 
 describe.skipIf(compiler === undefined || exe === "")("launcher (needs a C compiler and a CPython)", { timeout: 60_000 }, () => {
   let scratch: Scratch;
@@ -97,6 +98,24 @@ describe.skipIf(compiler === undefined || exe === "")("launcher (needs a C compi
     const on = await launch([exe, "-c", "print(1)"], runtime, { PYCDS: "on" });
     expect(on).toMatchObject({ status: 2, stdout: "", starts: [] });
     expect(utf8(on.stderr)).toMatch(/^pycds: error: cannot (load|start) the runtime \(.*\) — .+ — .+\n$/);
+  });
+
+  describe.skipIf(freeThreaded === undefined)(`a free-threaded Python${freeThreaded === undefined ? " (not on this machine)" : ""}`, () => {
+    const python = freeThreaded?.exe ?? "";
+
+    it("gets the library for free-threaded Pythons, also behind a wrapper; the other stays for the others", async () => {
+      expect(await launch([python, "-c", "import sys; sys.exit(4)"])).toMatchObject({ status: 4, starts: [startLine("freethreaded")] });
+      expect(await launch(["sh", "-c", 'exec "$0" -c pass', python])).toMatchObject({ status: 0, starts: [startLine("freethreaded")] });
+      const program = `import subprocess; subprocess.check_call([${JSON.stringify(exe)}, '-c', 'pass'])`;
+      expect(await launch([python, "-c", program], { PYCDS_LAUNCH_CHILDREN: "1" })).toMatchObject({ status: 0, starts: [startLine("freethreaded"), started] });
+    });
+
+    it("without that library: a stock start, or under PYCDS=on an error before user code", async () => {
+      expect(await launch([python, "-c", "print(1)"], { PYCDS_LAUNCH_RUNTIME_T: "" })).toMatchObject({ status: 0, stdout: "1\n", stderr: "", starts: [] });
+      const on = await launch([python, "-c", "print(1)"], { PYCDS_LAUNCH_RUNTIME_T: "" }, { PYCDS: "on" });
+      expect(on).toMatchObject({ status: 2, stdout: "", starts: [] });
+      expect(utf8(on.stderr)).toMatch(/^pycds: error: cannot start the runtime \(no runtime\) — .*PYCDS_LAUNCH_RUNTIME_T.* — .+\n$/);
+    });
   });
 
   it("a log that is a FIFO nobody reads does not stop the program", async () => {

@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSyn
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { pythonEnvironment, pythons } from "../support/pythons.ts";
+import { allPythons, pythonEnvironment, pythons } from "../support/pythons.ts";
 import type { TestPython } from "../support/pythons.ts";
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -22,6 +22,7 @@ export interface Scratch {
   readonly directory: string;
   readonly launcher: string;
   readonly runtime: string;
+  readonly freeThreaded: string;
   remove(): void;
 }
 
@@ -32,8 +33,10 @@ export function buildScratch(): Scratch {
   const runtime = join(directory, "runtime.so");
   const sources = readdirSync(launchSources).filter((name) => name.endsWith(".c")).map((name) => join(launchSources, name));
   compile(launcher, sources, ["-fPIC", "-shared", "-Wl,-z,defs", "-ldl"]);
+  const freeThreaded = join(directory, "runtime_t.so");
   compile(runtime, [join(here, "native/fake_runtime.c")], ["-fPIC", "-shared"]);
-  return { directory, launcher, runtime, remove: () => rmSync(directory, { recursive: true, force: true }) };
+  compile(freeThreaded, [join(here, "native/fake_runtime.c")], ["-fPIC", "-shared", '-DSTART="start_t"']);
+  return { directory, launcher, runtime, freeThreaded, remove: () => rmSync(directory, { recursive: true, force: true }) };
 }
 
 export interface Result {
@@ -96,11 +99,17 @@ export function launchEnvironment(
     ...environment,
     LD_PRELOAD: before === undefined ? scratch.launcher : `${scratch.launcher}:${before}`,
     PYCDS_LAUNCH_RUNTIME: scratch.runtime,
+    PYCDS_LAUNCH_RUNTIME_T: scratch.freeThreaded,
     PYCDS_LAUNCH_ARCHIVE: "/an/archive",
     PYCDS_LAUNCH_TRACE: "",
     PYCDS_LAUNCH_PRELOAD: before ?? "",
     ...extra,
   };
+}
+
+/** What the fake runtime writes for a start with the archive of {@link launchEnvironment}: which library it is tells by its first word. */
+export function startLine(flavour: TestPython["flavour"]): string {
+  return `${flavour === "freethreaded" ? "start_t" : "start"} size=24 archive=/an/archive trace=- active=1 initialized=1 state=1`;
 }
 
 export function startsIn(log: string): string[] {
@@ -113,11 +122,11 @@ export function plainEnvironment(log: string): Record<string, string> {
   return { ZZ_FIRST: "1", PATH: path, HOME: "/nonexistent", LANG: "C.UTF-8", PYTHONHASHSEED: "0", FAKE_RUNTIME_LOG: log, AA_LAST: "ü x=y" };
 }
 
-const expected = ["3.9", "3.10", "3.11", "3.12", "3.13", ...(process.env["PYCDS_TEST_ALL_PYTHONS"] === "1" ? ["3.14", "3.15"] : [])];
+const expected = ["3.9", "3.10", "3.11", "3.12", "3.13", "3.13t", ...(process.env["PYCDS_TEST_ALL_PYTHONS"] === "1" ? ["3.14", "3.15"] : [])];
 
 /** Every interpreter there is, of any flavour, and the versions that a full run would have too, by name. */
 export function interpreters(): { found: readonly TestPython[]; absent: readonly string[] } {
-  const found = pythons();
+  const found = [...new Set([...pythons(), ...allPythons().filter(({ flavour }) => flavour === "freethreaded")])];
   return { found, absent: expected.filter((version) => !found.some((each) => each.version === version)) };
 }
 

@@ -1,9 +1,9 @@
 /** tools/build-native.mjs, in a copy of the checkout's C parts; and that what it builds loads in every CPython. */
 import { spawnSync } from "node:child_process";
 import { appendFileSync, chmodSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { pythonEnvironment, pythons } from "../support/pythons.ts";
+import { allPythons, pythonEnvironment } from "../support/pythons.ts";
 import { root, scratchFolder } from "./support.ts";
 
 const folder = scratchFolder();
@@ -40,13 +40,13 @@ describe("build-native", () => {
   });
 
   it("builds every part, and nothing again until something changed", () => {
-    const parts = ["_pycds.so", "pycds_launch.so", "pycds_pairs"].filter((name) => existsSync(at("native", { "_pycds.so": "runtime", "pycds_launch.so": "launch" }[name] ?? "bench")));
+    const parts = ["_pycds.so", "_pycds_t.so", "pycds_launch.so", "pycds_warm.so", ...(process.arch === "x64" ? ["pycds_restore"] : []), "pycds_pairs"];
     const built = (names: readonly string[]): Outcome => ({ status: 0, stdout: names.map((name) => `built build/native/${name}\n`).join(""), stderr: "" });
     expect(build()).toEqual(built(parts));
     expect(build()).toEqual(built([]));
     const before = statSync(at("build/native/_pycds.so")).ino;
     appendFileSync(at("native/runtime/log.c"), "/* changed */\n");
-    expect(build()).toEqual(built(["_pycds.so"]));
+    expect(build()).toEqual(built(["_pycds.so", "_pycds_t.so"]));
     // by rename: a process that has the old one mapped keeps it
     expect(statSync(at("build/native/_pycds.so")).ino).not.toBe(before);
     rmSync(at("build/native/_pycds.so"));
@@ -82,16 +82,27 @@ describe("build-native", () => {
   });
 });
 
-const found = pythons();
-it.skip.each(["3.9", "3.10", "3.11", "3.12", "3.13"].filter((version) => !found.some((each) => each.version === version)))("the runtime in CPython %s (not on this machine)", () => undefined);
+const found = allPythons();
+const expected = ["3.9", "3.10", "3.11", "3.12", "3.13", "3.13t"];
+it.skip.each(expected.filter((version) => !found.some((each) => each.version === version)))("the runtime in CPython %s (not on this machine)", () => undefined);
 
-// facts/cpython.md §8: one binary for 3.9 to 3.15, of symbols that all of them export
-describe.each(found)("the runtime in CPython $version ($exe)", ({ exe }) => {
-  it("finds all its symbols, and is an importable module", () => {
-    const program = "import _pycds, os; print(os.path.dirname(_pycds.__file__)); print(sorted(_pycds.status()))";
-    const { status, stdout, stderr } = spawnSync(exe, ["-S", "-c", program], { encoding: "utf8", env: { ...pythonEnvironment(), PYTHONPATH: at("build/native"), PYCDS: "auto", PYCDS_LOG: "" } });
+/*
+ * facts/cpython.md §8: one binary for 3.9 to 3.15, of symbols that all of them export, and one
+ * for free-threaded builds, which none that has a GIL must stumble over either.
+ */
+const libraries = ["_pycds.so", "_pycds_t.so"] as const;
+const loads = found.flatMap((python) => libraries.map((library) => ({ ...python, library })));
+describe.each(loads)("$library in CPython $version ($exe)", ({ exe, library, flavour }) => {
+  it("finds all its symbols, is an importable module, and leaves the GIL as it is", () => {
+    const folder = at("loads", library);
+    mkdirSync(folder, { recursive: true });
+    cpSync(at("build/native", library), join(folder, "_pycds.so"));
+    const program = "import _pycds, sys, os; print(os.path.dirname(_pycds.__file__)); print(sorted(_pycds.status())); print(getattr(sys, '_is_gil_enabled', lambda: True)())";
+    const { status, stdout, stderr } = spawnSync(exe, ["-S", "-c", program], { encoding: "utf8", env: { ...pythonEnvironment(), PYTHONPATH: folder, PYCDS: "auto", PYCDS_LOG: "" } });
     expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
-    expect(stdout.split("\n")[0]).toBe(dirname(at("build/native/_pycds.so")));
-    expect(stdout).toContain("'reason'");
+    const [where, keys, gil] = stdout.split("\n");
+    expect(where).toBe(folder);
+    expect(keys).toContain("'reason'");
+    expect(gil).toBe(flavour === "freethreaded" ? "False" : "True");
   });
 });

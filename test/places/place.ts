@@ -45,11 +45,12 @@ let serial = 0;
 
 export class Place extends World {
   private readonly native = (name: string): string => join(checkout, "build/native", name);
+  private readonly runtime = { gil: this.native("_pycds.so"), freeThreaded: this.native("_pycds_t.so") };
 
   /** As `pycds run -a … -- argv`, without making or renewing anything. */
   launched(archives: readonly string[], argv: readonly string[], extra: Variables = {}): Archived {
     const log = this.path(`log.${(serial += 1)}`);
-    const command = traceCommand({ command: argv, env: { ...this.env(extra), PYCDS_LOG: log }, launcher: this.native("pycds_launch.so"), runtime: this.native("_pycds.so"), archives, children: false });
+    const command = traceCommand({ command: argv, env: { ...this.env(extra), PYCDS_LOG: log }, launcher: this.native("pycds_launch.so"), runtime: this.runtime, archives, children: false });
     const env = Object.fromEntries(Object.entries(command.env).filter((entry): entry is [string, string] => entry[1] !== undefined));
     return { outcome: this.spawn(command.argv, env), events: readEvents(log) };
   }
@@ -57,7 +58,7 @@ export class Place extends World {
   /** An archive of what `argv` imports. */
   build(name: string, argv: readonly string[], options: readonly string[] = [], extra: Variables = {}): string {
     const trace = this.path(`${name}.trace`);
-    const command = traceCommand({ command: argv, env: this.env(extra), launcher: this.native("pycds_launch.so"), runtime: this.native("_pycds.so"), trace, children: false });
+    const command = traceCommand({ command: argv, env: this.env(extra), launcher: this.native("pycds_launch.so"), runtime: this.runtime, trace, children: false });
     const env = Object.fromEntries(Object.entries(command.env).filter((entry): entry is [string, string] => entry[1] !== undefined));
     this.must(this.spawn(argv, extra)); // so that stock's .pyc files are there
     this.must(this.spawn(command.argv, env));

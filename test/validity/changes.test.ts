@@ -13,7 +13,7 @@ import { World } from "./world.ts";
 const all = served();
 
 for (const { name: title, version, python } of all) {
-  const minor = Number(version.split(".")[1]);
+  const minor = Number.parseInt(version.split(".")[1] ?? "", 10);
   describe.skipIf(python === undefined)(title, () => {
     let world: World;
 

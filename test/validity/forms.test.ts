@@ -77,7 +77,7 @@ const library: Readonly<Record<string, string>> = {
 for (const { name, version, python } of served()) {
   describe.skipIf(python === undefined)(name, () => {
     let world: World;
-    const mine = [...cases, ...(Number(version.split(".")[1]) >= 15 ? lazyCases : [])];
+    const mine = [...cases, ...(Number.parseInt(version.split(".")[1] ?? "", 10) >= 15 ? lazyCases : [])];
     beforeAll(() => {
       world = new World(python?.exe ?? "");
       for (const [file, text] of Object.entries(library)) world.write(file, text);

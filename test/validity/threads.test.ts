@@ -32,6 +32,7 @@ const cases: readonly (readonly [string, string])[] = [
   ["a sub-module of what another thread loads (3.14 waits for it)", "import builtins\nbuiltins.begun = begun = threading.Event()\ndef one():\n    import begins\ndef two():\n    begun.wait()\n    import begins.child\n    return begins.child.ready\nprint(together(one, two))"],
   ["a package whose sub-module another thread wants (3.15 holds both)", "import builtins\nbuiltins.begun = begun = threading.Event()\ndef one():\n    import holds.child\ndef two():\n    begun.wait()\n    import holds\n    return hasattr(sys.modules.get('holds.child'), 'done')\nprint(together(one, two))"],
   ["a module that one thread loads twice at a time", "import builtins\nbuiltins.begun = begun = threading.Event()\ndef one():\n    import nests.child\ndef two():\n    begun.wait()\n    import nests.child\n    return hasattr(nests, 'done')\nprint(together(one, two))"],
+  ["a circle of two threads: import_module is told of the deadlock, a statement takes what is there", "import builtins, importlib\nbuiltins.begun = True\nimport circle\ndef job(name):\n    return lambda: importlib.import_module('circle.' + name).told\nprint(together(job('a1'), job('b1')), together(job('a2'), job('b2')))"],
   ["switched off in the middle of an import, with a thread waiting", "def one():\n    import switches\n    return switches.done\ndef two():\n    import time; time.sleep(.1)\n    import switches\n    return switches.done\nprint(together(one, two))"],
 ];
 
@@ -56,7 +57,16 @@ for (const { name: title, python } of served()) {
       world.write("lib/holds/child.py", "import time\ntime.sleep(.5)\ndone = True\n");
       world.write("lib/nests/__init__.py", "import nests.child, time\ntime.sleep(.4)\ndone = True\n");
       world.write("lib/nests/child.py", begun);
-      world.write("all.py", "import again, begins.child, holds.child, nests.child\nimport threading, slow, ring, left, starter, importlib\ntry:\n    import fails\nexcept ValueError: pass\nimport switches\n");
+      // a's import of b waits, since b is being loaded, and only then b imports a
+      const circle = ["import builtins, sys, threading, time", "live, start = hasattr(builtins, 'begun'), threading.Barrier(2)", "def meet():", "    if live: start.wait(60)"];
+      const waits = ["def other_waits():", "    me, seen = threading.get_ident(), 0", "    while live and seen < 5:", "        time.sleep(.02)"];
+      const frames = "[f.f_code for i, f in sys._current_frames().items() if i != me]";
+      const count = [`        waiting = any(c.co_name == 'acquire' and 'importlib' in c.co_filename for c in ${frames})`, "        seen = seen + 1 if waiting else 0", ""];
+      world.write("lib/circle/__init__.py", [...circle, ...waits, ...count].join("\n"));
+      for (const at of [1, 2]) world.write(`lib/circle/a${at}.py`, `import circle\ncircle.meet()\nimport circle.b${at}\ntold = circle.b${at}.told\n`);
+      const asks = ["import importlib\ntry:\n    importlib.import_module('circle.a1')\n    told = 'it was there'\nexcept RuntimeError as e:\n    told = type(e).__name__\n", "import circle.a2\ntold = 'it was there'\n"];
+      for (const [at, ask] of asks.entries()) world.write(`lib/circle/b${at + 1}.py`, `import circle\ncircle.meet(); circle.other_waits()\n${ask}`);
+      world.write("all.py", "import again, begins.child, holds.child, nests.child, circle.a1, circle.b1, circle.a2, circle.b2\nimport threading, slow, ring, left, starter, importlib\ntry:\n    import fails\nexcept ValueError: pass\nimport switches\n");
       world.archive(["all.py"]);
       for (const [at, [, program]] of cases.entries()) world.write(`case${at}.py`, `${prelude}\n${program}\n`);
     });

@@ -6,7 +6,7 @@ import { status } from "../../venv/status.ts";
 import { abiOf } from "../target.ts";
 import { splitArchives } from "../archives.ts";
 import { cacheFolder } from "../cache.ts";
-import { nativeLibrary } from "../context.ts";
+import { nativeLibrary, runtimeLibrary } from "../context.ts";
 import type { Context } from "../context.ts";
 import { faultsOf, printResult } from "../report.ts";
 import { commonOptions, interpreterOptions } from "../usage.ts";
@@ -50,7 +50,7 @@ async function examine(context: Context, options: VenvOptions): Promise<Finding[
       for (const fault of faultsOf(error)) findings.push({ check, ok: false, found: faultText(fault), next: fault.next ?? null });
     }
   };
-  await attempt("native", () => `${nativeLibrary("_pycds.so")}, ${nativeLibrary("pycds_launch.so")}`);
+  await attempt("native", () => [runtimeLibrary("release"), runtimeLibrary("freethreaded"), nativeLibrary("pycds_launch.so")].join(", "));
   let environment: Awaited<ReturnType<typeof chooseEnvironment>> | undefined;
   await attempt("interpreter", async () => {
     environment = await chooseEnvironment(context, options);

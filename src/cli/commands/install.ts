@@ -2,12 +2,13 @@
 import { resolve } from "node:path";
 import type { Command } from "commander";
 import { openImage } from "../../image/reader.ts";
-import { versionText } from "../../inspect/summary.ts";
+import { flavourOf, versionText } from "../../inspect/summary.ts";
 import { PycdsError } from "../../base/errors.ts";
+import type { InterpreterInfo } from "../../trace/types.ts";
 import { install } from "../../venv/install.ts";
 import { append, checkCount } from "../archives.ts";
 import { abiOf } from "../target.ts";
-import { nativeLibrary, pythonPackage } from "../context.ts";
+import { pythonPackage, runtimeLibrary } from "../context.ts";
 import type { Context } from "../context.ts";
 import { checkInput, readInput } from "../files.ts";
 import { collectFaults, printResult } from "../report.ts";
@@ -46,8 +47,8 @@ async function installHere(context: Context, options: InstallOptions): Promise<v
   collectFaults(all, (file) => checkInput(file, "cannot install the archive"));
   const { interpreter, site } = await chooseEnvironment(context, options);
   if (all.length === 0) abiOf(interpreter);
-  collectFaults(all, (file) => checkFits(file, interpreter.hexversion, interpreter.version));
-  const result = install({ site, runtime: nativeLibrary("_pycds.so"), packageDir: pythonPackage, further, bases, ...(archive === undefined ? {} : { archive }) });
+  collectFaults(all, (file) => checkFits(file, interpreter));
+  const result = install({ site, runtime: runtimeLibrary(interpreter.flavour), packageDir: pythonPackage, further, bases, ...(archive === undefined ? {} : { archive }) });
   printResult(context, options, { ...result, python: interpreter.executable, version: interpreter.version }, () => {
     const named = [...options.base, ...options.archive].join(", ");
     const what = all.length === 0 ? "the runtime; name an archive with PYCDSARCHIVE" : `the runtime and ${named}`;
@@ -56,9 +57,15 @@ async function installHere(context: Context, options: InstallOptions): Promise<v
 }
 
 /** An archive that the runtime would refuse at every start is refused here, once. */
-function checkFits(archive: string, hexversion: number, version: string): void {
+function checkFits(archive: string, { hexversion, version, flavour }: InterpreterInfo): void {
   const { header } = openImage(readInput(archive, "cannot install the archive"), archive);
-  if (header.hexversion !== hexversion) {
-    throw new PycdsError("ARCHIVE_FOREIGN", "cannot install the archive", `it is for CPython ${versionText(header.hexversion)}, this is ${version}`, { file: archive, next: "build one for this interpreter with --venv DIR" });
+  const built = flavourOf(header.abi_flags);
+  if (header.hexversion !== hexversion || built !== flavour) {
+    const why = `it is for CPython ${versionText(header.hexversion)}${buildText(built)}, this is ${version}${buildText(flavour)}`;
+    throw new PycdsError("ARCHIVE_FOREIGN", "cannot install the archive", why, { file: archive, next: "build one for this interpreter with --venv DIR" });
   }
+}
+
+function buildText(flavour: InterpreterInfo["flavour"]): string {
+  return flavour === "release" ? "" : ` (${flavour})`;
 }

@@ -13,6 +13,10 @@
 
 #include "../../../native/launch/cpython.h"
 
+#ifndef START
+#define START "start"
+#endif
+
 __attribute__((visibility("default"))) int pycds_start(const LaunchRequest *request);
 
 int pycds_start(const LaunchRequest *request) {
@@ -25,7 +29,7 @@ int pycds_start(const LaunchRequest *request) {
     int descriptor = log == NULL ? -1 : open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (descriptor < 0) return -1;
     char line[1024];
-    int length = snprintf(line, sizeof line, "start size=%u archive=%s trace=%s active=%d initialized=%d state=%d\n", request->size,
+    int length = snprintf(line, sizeof line, START " size=%u archive=%s trace=%s active=%d initialized=%d state=%d\n", request->size,
                           request->archive == NULL ? "-" : request->archive, request->trace == NULL ? "-" : request->trace,
                           active == NULL ? -1 : *active, initialized == NULL ? -1 : initialized(),
                           state != NULL && state() != NULL);
