@@ -55,6 +55,8 @@ static Watch watches[] = {
 static PyObject *path_finder_vars; /* PathFinder.__dict__: its methods are classmethods, bound anew at each getattr */
 static PyObject *hooks[8];         /* sys.path_hooks up to FileFinder's own */
 static Py_ssize_t hook_count;
+static PyObject *finder_loaders; /* FileFinder._loaders as the stock hook makes it: list of (suffix, loader class) */
+static Py_ssize_t finder_attributes;
 
 /* What stands in a watched place now; a new reference, or NULL without exception. */
 static PyObject *current(const Watch *watch) {
@@ -108,6 +110,38 @@ static int is_file_finder_hook(PyObject *hook) {
     return yes;
 }
 
+/*
+ * A FileFinder as the stock hook makes it for `entry`: of that folder, with the
+ * stock loaders, nothing put into it. Programs make others and put them into
+ * sys.path_importer_cache. Never leaves an exception.
+ */
+static int is_stock_finder(PyObject *finder, PyObject *entry) {
+    if (!py_is(finder, state.file_finder)) return 0;
+    PyObject *path = PyObject_GetAttr(finder, state.n_path), *loaders = PyObject_GetAttr(finder, state.n__loaders), *dict = PyObject_GetAttr(finder, state.n___dict__);
+    int same = path && loaders && dict && PyDict_Size(dict) == finder_attributes && PyObject_RichCompareBool(path, entry, PY_EQ) == 1 &&
+               PyObject_RichCompareBool(loaders, finder_loaders, PY_EQ) == 1;
+    PyErr_Clear();
+    Py_DecRef(dict);
+    Py_DecRef(loaders);
+    Py_DecRef(path);
+    return same;
+}
+
+/* What the stock hook puts into its finders. 0; -1 when it makes none. */
+static int learn_stock_finder(void) {
+    PyObject *root = PyUnicode_InternFromString("/"), *dict = NULL;
+    PyObject *finder = root ? PyObject_CallFunctionObjArgs(hooks[hook_count - 1], root, NULL) : NULL;
+    if (finder) finder_loaders = PyObject_GetAttr(finder, state.n__loaders);
+    if (finder_loaders) dict = PyObject_GetAttr(finder, state.n___dict__);
+    if (dict) finder_attributes = PyDict_Size(dict);
+    int known = dict && is_stock_finder(finder, root);
+    PyErr_Clear();
+    Py_DecRef(dict);
+    Py_DecRef(finder);
+    Py_DecRef(root);
+    return known ? 0 : -1;
+}
+
 int guard_init(char why[PYCDS_WHY]) {
     path_finder_vars = PyObject_GetAttrString(state.path_finder, "__dict__");
     if (!path_finder_vars) {
@@ -149,6 +183,10 @@ int guard_init(char why[PYCDS_WHY]) {
         snprintf(why, PYCDS_WHY, "a hook stands before FileFinder's in sys.path_hooks");
         return -1;
     }
+    if (learn_stock_finder() < 0) {
+        snprintf(why, PYCDS_WHY, "FileFinder's hook makes no FileFinder");
+        return -1;
+    }
     return 0;
 }
 
@@ -179,7 +217,7 @@ int guard_folder(PyObject *entry, KnownFinder *known) {
     int usable = cache && py_is_dict(cache);
     PyObject *found = usable ? py_dict_get(cache, entry) : NULL;
     Py_DecRef(cache);
-    if (found) usable = py_is(found, state.file_finder);
+    if (found) usable = is_stock_finder(found, entry);
     else PyErr_Clear();
     *known = found ? found == PY_NONE ? FINDER_NONE : FINDER_SOME : FINDER_UNKNOWN;
     Py_DecRef(found);

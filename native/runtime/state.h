@@ -14,7 +14,7 @@
 #define STATE_NAMES(X) \
     X(__name__) X(__loader__) X(__package__) X(__spec__) X(__path__) X(__file__) X(__cached__) X(__all__) \
     X(__enter__) X(__exit__) X(_initializing) X(_uninitialized_submodules) X(_set_fileattr) X(_cached) X(cached) X(origin) \
-    X(loader) X(submodule_search_locations) X(find_spec) X(exec) X(release) X(owner) X(count) X(_get_module_lock) X(pop) X(append) X(extend) X(name)
+    X(loader) X(submodule_search_locations) X(find_spec) X(exec) X(release) X(owner) X(count) X(_get_module_lock) X(pop) X(append) X(extend) X(name) X(path) X(_loaders) X(__dict__)
 
 /* The most archives that one process serves from: a base, a venv's, an application's, and room. */
 #define LAYERS_MAX 8
@@ -106,7 +106,7 @@ int guard_holds(const char **why);
 /* What sys.path_importer_cache has for a path entry: nothing, None (nobody can find anything there), or a finder. */
 typedef enum KnownFinder { FINDER_UNKNOWN, FINDER_NONE, FINDER_SOME } KnownFinder;
 /*
- * What PathFinder would use for `entry`: 1 an exact FileFinder, or none yet and
+ * What PathFinder would use for `entry`: 1 a FileFinder as stock makes it, or none yet and
  * the stock hooks would make one for a folder; 0 something else.
  */
 int guard_folder(PyObject *entry, KnownFinder *known);

@@ -33,7 +33,7 @@ const installed: Arm = {
   name: "installed",
   async play(stage, one) {
     const log = stage.file("log");
-    const outcome = await stage.play(one, (python) => python, { PYCDSARCHIVE: stage.archive, PYCDS_LOG: log });
+    const outcome = await stage.play(one, (python) => python, { PYCDSARCHIVE: stage.archives(one), PYCDS_LOG: log });
     return { outcome, events: readEvents(log) };
   },
 };
@@ -45,15 +45,21 @@ export const arms: readonly Arm[] = [installed];
 export async function traceAndBuild(stage: Stage, cases: readonly Case[]): Promise<void> {
   must("install the runtime", await stage.pycds(["install", "--venv", stage.venv]));
   const traces: string[] = [];
+  const trace = async (one: Case, change: string | undefined): Promise<string> => {
+    const file = stage.file("trace");
+    await stage.play({ ...one, change }, (python) => python, { PYCDSMODE: "TRACE", PYCDSLIST: file });
+    return file;
+  };
   for (const one of cases) {
     if (one.refused !== undefined) continue; // nothing to serve
-    const trace = stage.file("trace");
-    traces.push(trace);
-    await stage.reset(one);
-    const { change: _, ...unchanged } = one;
-    await stage.play({ ...unchanged, change: undefined }, (python) => python, { PYCDSMODE: "TRACE", PYCDSLIST: trace });
+    if (one.older !== undefined) {
+      const older = await trace(one, one.older);
+      await stage.reset(one, one.older);
+      await stage.build([older], stage.olderArchive(one));
+    }
+    traces.push(await trace(one, undefined));
   }
   // a build looks at files as they are before any change
   for (const one of cases) await stage.reset(one);
-  await stage.build(traces);
+  await stage.build(traces, stage.archive);
 }

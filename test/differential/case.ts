@@ -10,6 +10,8 @@
  *   stdin: TEXT             `\n` ends a line
  *   prepare: setup.py       a script run once, before any arm, in the case's folder
  *   change: edit.py         a script run before each arm, after the archive was built
+ *   older: edit.py          a second archive is made of the case's folder after this script
+ *   layers: older newer     the order in which the two are named
  *   mask: addresses         what must differ between any two processes (mask.ts)
  *   unlike: audit-open      what is documented to differ (mask.ts, docs/differences.md)
  *   status: 1               stock's exit status, 0 if not said; negative: by that signal
@@ -19,6 +21,7 @@
  *   misses: a b | *         modules that may be left to stock
  *   refused: REGEX          the archive must be refused, so that all of it is stock's
  *   children: reason        sys.modules is compared in the case's own process only
+ *   chance: reason          of sys.modules only the names are compared, in no order
  *   heavy: reason           only under PYCDS_TEST_ALL_PYTHONS=1
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
@@ -44,6 +47,8 @@ export interface Case {
   readonly stdin: string;
   readonly prepare: string | undefined;
   readonly change: string | undefined;
+  readonly older: string | undefined;
+  readonly layers: readonly string[];
   readonly masks: readonly string[];
   readonly status: number;
   readonly prints: readonly RegExp[];
@@ -52,10 +57,11 @@ export interface Case {
   readonly misses: readonly string[];
   readonly refused: RegExp | undefined;
   readonly children: string | undefined;
+  readonly chance: string | undefined;
   readonly heavy: string | undefined;
 }
 
-const keys = new Set(["versions", "needs", "run", "env", "stdin", "prepare", "change", "mask", "unlike", "status", "prints", "hits", "stale", "misses", "refused", "children", "heavy"]);
+const keys = new Set(["versions", "needs", "run", "env", "stdin", "prepare", "change", "older", "layers", "mask", "unlike", "status", "prints", "hits", "stale", "misses", "refused", "children", "chance", "heavy"]);
 
 /** All cases of a group, by name. */
 export function casesOf(group: Group): readonly Case[] {
@@ -93,6 +99,8 @@ function readCase(group: Group, folder: string, entry: string, isFolder: boolean
     stdin: (one("stdin") ?? "").replaceAll("\\n", "\n"),
     prepare: one("prepare"),
     change: one("change"),
+    older: one("older"),
+    layers: words("layers"),
     masks: [...words("mask"), ...words("unlike")],
     status: Number(one("status") ?? "0"),
     prints: (values.get("prints") ?? []).map((text) => new RegExp(text, "m")),
@@ -101,6 +109,7 @@ function readCase(group: Group, folder: string, entry: string, isFolder: boolean
     misses: words("misses"),
     refused: refused === undefined ? undefined : new RegExp(refused),
     children: one("children"),
+    chance: one("chance"),
     heavy: one("heavy"),
   };
 }

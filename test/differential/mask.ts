@@ -24,6 +24,11 @@ export const masks: Readonly<Record<string, Mask>> = {
     why: "versions of types and of dict keys are numbered in the order in which code asks for them, and importlib's own did not run",
     apply: (text) => text.replace(/((?:version|keys_version|keys): )\d+/g, "$1N"),
   },
+  "importlib-frames": {
+    kind: "differs",
+    why: "an error of importlib itself that is no ImportError has importlib's frames in its traceback, which our import path has not",
+    apply: (text) => text.replace(/^ *File "<frozen importlib\._bootstrap(?:_external)?>".*\n/gm, ""),
+  },
   immortal: { kind: "differs", why: "archived constants are immortal, which 3.14 specialises for", apply: (text) => text.replaceAll("LOAD_CONST_MORTAL  ", "LOAD_CONST_IMMORTAL") },
   "importtime-cached": {
     kind: "differs",

@@ -15,9 +15,15 @@ export interface Ended {
   readonly stderr: string;
 }
 
+/** With the id it had, which nobody compares. */
+export interface Process {
+  readonly ended: Ended;
+  readonly pid: number | undefined;
+}
+
 const limitSeconds = 120;
 
-export async function runToEnd({ argv, env, cwd, stdin }: Command): Promise<Ended> {
+export async function runToEnd({ argv, env, cwd, stdin }: Command): Promise<Process> {
   const [file = "", ...rest] = argv;
   return new Promise((resolve, reject) => {
     const child = spawn(file, rest, { cwd, env, stdio: ["pipe", "pipe", "pipe"], detached: true });
@@ -32,7 +38,7 @@ export async function runToEnd({ argv, env, cwd, stdin }: Command): Promise<Ende
     child.on("error", reject);
     child.on("close", (status, signal) => {
       clearTimeout(timer);
-      resolve({ status, signal, stdout: Buffer.concat(out).toString("latin1"), stderr: Buffer.concat(err).toString("latin1") });
+      resolve({ ended: { status, signal, stdout: Buffer.concat(out).toString("latin1"), stderr: Buffer.concat(err).toString("latin1") }, pid: child.pid });
     });
     // a program that reads nothing may be gone before this is written
     child.stdin.on("error", () => undefined);

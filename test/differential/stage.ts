@@ -24,6 +24,8 @@ const longAgo = new Date("2024-02-03T04:05:06Z");
 /** What a process did: its outputs, its end, and what it left in sys.modules, a text for each process that ended. */
 export interface Outcome extends Ended {
   readonly modules: readonly string[];
+  /** The same of the processes that it started, sorted: they end when they like. */
+  readonly children: readonly string[];
 }
 
 export class Stage {
@@ -78,9 +80,10 @@ export class Stage {
   }
 
   /** Puts a case's folder back to its first state, mtimes included. */
-  async reset(one: Case): Promise<void> {
+  async reset(one: Case, change?: string): Promise<void> {
     rmSync(this.place(one), { recursive: true, force: true });
     must("put a case back", await this.run(["cp", "-a", join(this.folder, "first", one.name), this.place(one)]));
+    if (change !== undefined) must(`change the world of ${one.name}`, await this.run([this.python.exe, "-I", change], { cwd: this.place(one) }));
   }
 
   /** The environment of a case in every arm; arms add theirs. */
@@ -91,19 +94,29 @@ export class Stage {
 
   /** Runs a case's program, by `command`'s words, after its change to the world. */
   async play(one: Case, command: (python: readonly string[]) => readonly string[], extra: Readonly<Record<string, string>>): Promise<Outcome> {
-    await this.reset(one);
+    await this.reset(one, one.change);
     const cwd = this.place(one);
-    if (one.change !== undefined) must(`change the world of ${one.name}`, await this.run([this.python.exe, "-I", one.change], { cwd }));
     const digest = join(this.folder, `digest.${(this.runs += 1)}`);
     const argv = command([this.exe, ...one.run]);
-    const ended = await runToEnd({ argv, cwd, env: { ...this.environment(one), DIFFERENTIAL_DIGEST: digest, ...extra }, stdin: one.stdin });
-    return { ...ended, modules: readDigest(digest) };
+    const { ended, pid } = await runToEnd({ argv, cwd, env: { ...this.environment(one), DIFFERENTIAL_DIGEST: digest, ...extra }, stdin: one.stdin });
+    return { ...ended, ...readDigest(digest, pid) };
   }
 
-  /** Builds the archive from what the cases imported while they were traced. */
-  async build(traces: readonly string[]): Promise<void> {
+  /** The second archive of a case that has one. */
+  olderArchive(one: Case): string {
+    return join(this.folder, `${one.name}.older.pycds`);
+  }
+
+  /** What PYCDSARCHIVE names for a case. */
+  archives(one: Case): string {
+    if (one.layers.length === 0) return this.archive;
+    return one.layers.map((layer) => (layer === "older" ? this.olderArchive(one) : this.archive)).join(":");
+  }
+
+  /** Builds an archive from what was imported while it was traced. */
+  async build(traces: readonly string[], archive: string): Promise<void> {
     const lists = traces.filter((trace) => statSync(trace, { throwIfNoEntry: false })?.isFile() === true).flatMap((trace) => ["--list", trace]);
-    must("build the archive", await this.pycds(["build", "--quiet", "--python", this.exe, ...lists, "-o", this.archive]));
+    must("build the archive", await this.pycds(["build", "--quiet", "--python", this.exe, ...lists, "-o", archive]));
   }
 
   async pycds(args: readonly string[]): Promise<Ended> {
@@ -111,7 +124,8 @@ export class Stage {
   }
 
   async run(argv: readonly string[], options: { readonly cwd?: string; readonly env?: Readonly<Record<string, string>> } = {}): Promise<Ended> {
-    return runToEnd({ argv, cwd: options.cwd ?? this.folder, env: options.env ?? plain(), stdin: "" });
+    const { ended } = await runToEnd({ argv, cwd: options.cwd ?? this.folder, env: options.env ?? plain(), stdin: "" });
+    return ended;
   }
 
   /** A new file name for an arm's log or trace. */
@@ -131,15 +145,18 @@ function plain(): Record<string, string> {
   return env;
 }
 
-/** The texts of the processes that wrote into a digest file; their order is that of their ends, which is nobody's. */
-function readDigest(file: string): readonly string[] {
+/** The texts of the processes that wrote into a digest file, without their ids. */
+function readDigest(file: string, pid: number | undefined): Pick<Outcome, "modules" | "children"> {
   let text: string;
   try {
     text = readFileSync(file, "utf8");
   } catch {
-    return []; // none ended through atexit
+    return { modules: [], children: [] }; // none ended through atexit
   }
-  return text.split("\n\n").filter((part) => part !== "").sort();
+  const texts = text.split("\n\n").filter((part) => part !== "");
+  const isMain = (part: string): boolean => part.startsWith(`${pid} `);
+  const anonymous = (part: string): string => part.slice(part.indexOf(" ") + 1);
+  return { modules: texts.filter(isMain).map(anonymous), children: texts.filter((part) => !isMain(part)).map(anonymous).sort() };
 }
 
 export function must(what: string, ended: Ended): void {
