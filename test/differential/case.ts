@@ -29,7 +29,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 export const fixtures = fileURLToPath(new URL("../../fixtures/differential", import.meta.url));
-export const groups = ["tools", "ways", "input"] as const;
+export const groups = ["tools", "ways", "editable", "input"] as const;
 export type Group = (typeof groups)[number];
 
 export interface Case {
@@ -74,7 +74,11 @@ export function casesOf(group: Group): readonly Case[] {
 
 function readCase(group: Group, folder: string, entry: string, isFolder: boolean): Case {
   const source = join(folder, entry);
-  const text = readFileSync(isFolder ? join(source, "main.py") : source, "utf8");
+  return parseCase(group, isFolder ? entry : entry.slice(0, -".py".length), source, isFolder, readFileSync(isFolder ? join(source, "main.py") : source, "utf8"));
+}
+
+/** A case from the text of its script. */
+export function parseCase(group: Group, name: string, source: string, isFolder: boolean, text: string): Case {
   const values = new Map<string, string[]>();
   for (const [, key = "", value = ""] of text.matchAll(/^#: ([a-z]+): (.*)$/gm)) {
     if (!keys.has(key)) throw new Error(`${source}: unknown key "${key}"`);
@@ -88,7 +92,7 @@ function readCase(group: Group, folder: string, entry: string, isFolder: boolean
   const refused = one("refused");
   return {
     group,
-    name: isFolder ? entry : entry.slice(0, -".py".length),
+    name,
     title,
     source,
     isFolder,
