@@ -196,3 +196,27 @@ int archive_populate(Archive *archive, uint64_t offset, uint64_t size) {
     archive->populated = step;
     return 0;
 }
+
+/* As populate(), but the pages stay the file's. */
+static int populate_read(const Archive *a, const uint8_t *begin, uint64_t size) {
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), before = (uint64_t)(uintptr_t)begin % page;
+    if (madvise((void *)(uintptr_t)(begin - before), size + before, MADV_POPULATE_READ) == 0) return 0;
+    if (errno == EFAULT || errno == EHWPOISON) return -1;
+    return errno != EINVAL || file_still_whole(a) ? 0 : -1;
+}
+
+int archive_populate_pures(Archive *archive) {
+    if (archive->pures_populated != 0) return archive->pures_populated < 0 ? -1 : 0;
+    /* Units of source strings follow one another in DATA. */
+    uint64_t begin = archive->data_size, end = 0;
+    for (uint32_t i = 0; i < archive->pure_count; i++) {
+        if (archive->pures[i].kind <= PYCDS_PURE_BYTES_PATTERN) continue;
+        const PycdsUnit *u = &archive->units[archive->pures[i].result];
+        if (u->data_offset < begin) begin = u->data_offset;
+        if (u->data_offset + u->data_size > end) end = u->data_offset + u->data_size;
+    }
+    int result = archive->pure_data_size == 0 ? 0 : populate_read(archive, archive->pure_data, archive->pure_data_size);
+    if (result == 0 && begin < end) result = populate_read(archive, archive->data + begin, end - begin);
+    archive->pures_populated = result == 0 ? 1 : -1;
+    return result;
+}

@@ -206,6 +206,9 @@ static PyObject *stock_find_and_load(PyObject *const *args, Py_ssize_t count, Py
  */
 #define DEPTH_LIMIT 64
 static _Thread_local int depth;
+static _Thread_local int running; /* imports on this thread, whoever does them */
+
+int import_running(void) { return running != 0; }
 
 PyObject *import_find_and_load(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *kwnames) {
     const char *why = NULL;
@@ -218,12 +221,18 @@ PyObject *import_find_and_load(PyObject *self, PyObject *const *args, Py_ssize_t
     }
     if (plain && guard_holds(&why)) {
         depth++;
+        running++;
         PyObject *module = find_and_load(args[0], args[1], lazy);
+        running--;
         depth--;
+        if (module) pure_regex_imported(args[0]);
         return module;
     }
     if (why) log_miss(args[0], why);
-    return stock_find_and_load(args, count, kwnames);
+    running++;
+    PyObject *module = stock_find_and_load(args, count, kwnames);
+    running--;
+    return module;
 }
 
 /* ---- _handle_fromlist ---------------------------------------------------------------------- */

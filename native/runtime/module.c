@@ -43,8 +43,10 @@ static int refuse(const char *archive, const char *why) {
 }
 
 static void at_exit(void) {
-    if (getpid() == started_pid && state.layer_count != 0 && log_wanted)
-        log_line("summary hit=%lu miss=%lu stale=%lu archive=%s", state.hits, state.misses, state.stales, state.archives);
+    pure_stop();
+    if (getpid() != started_pid || state.layer_count == 0 || !log_wanted) return;
+    pure_log();
+    log_line("summary hit=%lu miss=%lu stale=%lu archive=%s", state.hits, state.misses, state.stales, state.archives);
 }
 
 /* ---- importlib's functions, and ours --------------------------------------------- */
@@ -139,6 +141,7 @@ static int activate(const char *archive, char separator, const char *trace) {
         return refuse(archive, "no memory");
     }
     state.active = 1;
+    pure_start();
     return 0;
 }
 
@@ -256,6 +259,7 @@ static PyObject *module_disable(PyObject *self, PyObject *args) {
     }
     imports_unlock();
     if (restored < 0) return NULL;
+    pure_stop();
     if (restored) {
         disabled = 1;
         state.active = 0;

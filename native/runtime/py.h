@@ -198,6 +198,7 @@ extern PyObject *PyUnicode_FromOrdinal(int code_point);
 extern PyObject *PyUnicode_FromFormat(const char *format, ...);
 /* Cached in the object. Exported by all; in the stable ABI since 3.10, and not changed by that. */
 extern const char *PyUnicode_AsUTF8AndSize(PyObject *s, Py_ssize_t *size);
+extern PyObject *PyUnicode_DecodeLatin1(const char *bytes, Py_ssize_t size, const char *errors);
 extern PyObject *PyUnicode_AsUTF8String(PyObject *s);
 extern PyObject *PyUnicode_EncodeFSDefault(PyObject *s); /* bytes; surrogateescape */
 extern PyObject *PyUnicode_DecodeFSDefault(const char *s);

@@ -17,6 +17,7 @@
  *   locks.c     module locks, made when a second thread asks
  *   unlocked.c  _find_and_load_unlocked: the parent, find, load, bind
  *   import.c    _find_and_load and _handle_fromlist
+ *   pure*.c     results of pure functions: code of source strings, patterns (pure.h)
  *   trace.c     records imports
  *   log.c       PYCDS_LOG, PYCDSVERBOSE
  *   module.c    activation; the extension module `_pycds`
@@ -97,6 +98,7 @@ typedef struct Archive {
     PyObject **canonical;   /* interned name objects, borrowed for ever */
     uint64_t populated;     /* bytes of DATA's hot part already prefaulted */
     struct Listing **listings; /* index.c: of folders that changed, by folder; NULL: none so far */
+    int pures_populated;    /* 1 done, -1 the file was cut */
 } Archive;
 
 enum { UNIT_NEW = 0, UNIT_READY = 1, UNIT_BAD = 2 };
@@ -119,6 +121,9 @@ static inline const char *archive_string(const Archive *a, uint32_t ref) { retur
  */
 int archive_populate(Archive *archive, uint64_t offset, uint64_t size);
 
+/* Faults in, for reading, all that serving pure results reads: once. Returns as archive_populate does. */
+int archive_populate_pures(Archive *archive);
+
 /* ---- externals.c, names.c, unit.c, selfcheck.c: need the GIL, names.c and unit.c imports_lock() too -------------- */
 
 /* Fills the table of external references; once a process. 0, or -1 with a Python exception set. */
@@ -137,6 +142,12 @@ PyObject *name_object(Archive *archive, uint32_t index);
  * NULL with an exception set: no memory.
  */
 PyObject *unit_code(Archive *archive, uint32_t unit, PyObject *filename, char why[PYCDS_WHY]);
+
+/*
+ * A code object of its own from a unit that is never loaded itself: each call
+ * copies its bytes. Borrowed, lives for ever. NULL, perhaps with an exception: make it as stock does.
+ */
+PyObject *unit_copy(Archive *archive, uint32_t unit, PyObject *filename);
 
 /* 0 when the running interpreter is the one built for and every self-check agrees; -1 with a reason (exceptions are cleared). */
 int selfcheck(const Archive *archive, char why[PYCDS_WHY]);

@@ -158,8 +158,21 @@ int locks_idle(PyObject *name);
 
 /* getattr(getattr(module, "__spec__", None), "_initializing", False); -1 with an exception. */
 int is_initializing(PyObject *module);
+/* True while this thread imports something. */
+int import_running(void);
 PyObject *import_find_and_load(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *kwnames);
 PyObject *import_handle_fromlist(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *kwnames);
+
+/* ---- pure.c --------------------------------------------------------------------- */
+
+/* Serves and records results of pure functions from now on; with neither an archive that has some nor a trace it does nothing. */
+void pure_start(void);
+/* Stock computes everything from now on. */
+void pure_stop(void);
+/* What was served, for the log. */
+void pure_log(void);
+/* Looks whether re is there by now, and hooks its compiler then: to be called after an import of `name` (NULL: any). */
+void pure_regex_imported(PyObject *name);
 
 /* ---- trace.c -------------------------------------------------------------------- */
 
@@ -169,6 +182,9 @@ int trace_start(const char *path, char why[PYCDS_WHY]);
 /* One line for a module that is about to be loaded from `spec`. Exceptions are swallowed. */
 void trace_spec(PyObject *name, PyObject *spec, int served);
 void trace_missing(PyObject *name);
+/* A source string (UTF-8) that is being compiled, `kind` as Pure.kind; a pattern that re compiled. */
+void trace_source(uint32_t kind, uint32_t flags, const char *text, size_t size);
+void trace_pattern(PyObject *pattern, uint32_t flags);
 /* sys.path entries not seen before. */
 void trace_sys_path(void);
 

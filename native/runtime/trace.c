@@ -181,6 +181,51 @@ void trace_missing(PyObject *name) {
     flush_quietly(&line);
 }
 
+static void put_unsigned(Line *line, unsigned long value) {
+    char text[32];
+    snprintf(text, sizeof text, "%lu", value);
+    puts_line(line, text);
+}
+
+void trace_source(uint32_t kind, uint32_t flags, const char *text, size_t size) {
+    static const char *const modes[] = {"exec", "eval", "single"};
+    PyObject *source = PyUnicode_FromStringAndSize(text, (Py_ssize_t)size);
+    if (source) {
+        Line line = {0};
+        puts_line(&line, "{\"source\":");
+        put_str(&line, source);
+        puts_line(&line, ",\"mode\":\"");
+        puts_line(&line, modes[kind - PYCDS_PURE_EXEC]);
+        puts_line(&line, "\",\"flags\":");
+        put_unsigned(&line, flags);
+        puts_line(&line, "}");
+        flush_quietly(&line);
+    } else {
+        PyErr_Clear();
+    }
+    Py_DecRef(source);
+}
+
+void trace_pattern(PyObject *pattern, uint32_t flags) {
+    char *bytes;
+    Py_ssize_t size;
+    PyObject *text = NULL;
+    if (py_is_str(pattern)) text = PyUnicode_AsUTF8AndSize(pattern, &size) ? py_new_ref(pattern) : NULL;
+    else if (py_is_bytes(pattern) && PyBytes_AsStringAndSize(pattern, &bytes, &size) == 0) text = PyUnicode_DecodeLatin1(bytes, size, NULL);
+    if (text) {
+        Line line = {0};
+        puts_line(&line, "{\"pattern\":");
+        put_str(&line, text);
+        puts_line(&line, py_is_bytes(pattern) ? ",\"bytes\":true,\"flags\":" : ",\"bytes\":false,\"flags\":");
+        put_unsigned(&line, flags);
+        puts_line(&line, "}");
+        flush_quietly(&line);
+    } else {
+        PyErr_Clear();
+    }
+    Py_DecRef(text);
+}
+
 void trace_sys_path(void) {
     PyObject *path = py_sys_get("path"), *entry;
     imports_lock();

@@ -1,5 +1,6 @@
 /*
- * Digests and relocates one unit: the objects of one module.
+ * Digests and relocates one unit: the objects of one module, or a copy of those
+ * of one source string.
  *
  * Two passes over the relocation streams. The first only reads: it finds every
  * count, index and slot that does not fit and makes every name canonical. The
@@ -10,13 +11,17 @@
  * What an internal slot points at is not looked at: the digest says that the
  * bytes are the writer's, and `pycds verify` checks the writer.
  */
+#define _GNU_SOURCE
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "runtime.h"
 #include "xxh3.h"
+
+#define COPIES_CHUNK ((size_t)256 << 10) /* of address space: pages come as they are written */
 
 /* Loaded and stored as whole words: slots are aligned (measure() refuses others). */
 #define SLOT(base, offset) (*(PyObject **)(void *)((base) + (offset)))
@@ -211,12 +216,11 @@ static int digest_matches(const uint8_t *data, const uint8_t *stream, const Pycd
     } while (0)
 
 /* All streams but the rebuilt ones; returns where those begin. */
-static const uint8_t *relocate(const Archive *a, const Streams *s, uint8_t *base, PyObject *filename, uint32_t version) {
+static const uint8_t *relocate(const Archive *a, const Streams *s, uint8_t *base, uint64_t delta, PyObject *filename, uint32_t version) {
     const uint8_t *at = s->slots;
-    if (a->delta == 0) {
+    if (delta == 0) {
         at = s->after_internal; /* laid out for the very address that it has */
     } else {
-        const uint64_t delta = (uint64_t)a->delta;
         EACH_SLOT(at, base, s->head.internal_count, 8, *(uint64_t *)(void *)slot += delta);
     }
     for (uint32_t i = 0; i < s->head.group_count; i++) {
@@ -271,6 +275,17 @@ static PyObject *refused(Archive *a, uint32_t unit, char why[PYCDS_WHY], const c
     return NULL;
 }
 
+/* Everything that can be found out without writing: the bytes at `base` are unit `u`'s, and its streams fit. NULL, or a reason (an exception may be set). */
+static const char *prepare(Archive *archive, const PycdsUnit *u, const uint8_t *base, Streams *streams, uint32_t *version) {
+    const uint8_t *stream = archive->relocations + u->reloc_offset;
+    *version = 0;
+    if (!digest_matches(base, stream, u)) return "archived code is damaged (digest differs)";
+    if (open_streams(streams, stream, u->reloc_size) != 0 || measure_all(streams, u->data_size) != 0) return "archived code has impossible relocations";
+    if (resolve_names(archive, streams) != 0) return "archived names are damaged";
+    if (streams->head.version_count != 0 && take_versions(streams->head.version_count, version) != 0) return "no code versions are left";
+    return NULL;
+}
+
 PyObject *unit_code(Archive *archive, uint32_t unit, PyObject *filename, char why[PYCDS_WHY]) {
     const PycdsUnit *u = &archive->units[unit];
     uint8_t *const base = archive->data + u->data_offset;
@@ -278,17 +293,12 @@ PyObject *unit_code(Archive *archive, uint32_t unit, PyObject *filename, char wh
     if (archive->unit_state[unit] == UNIT_READY) return code;
     if (archive->unit_state[unit] == UNIT_BAD) return refused(archive, unit, why, "archived code is damaged");
 
-    const uint8_t *stream = archive->relocations + u->reloc_offset;
     Streams streams;
-    uint32_t version = 0;
+    uint32_t version;
     /* Populated first: what is digested then is our private copy, which nobody changes. */
     if (archive_populate(archive, u->data_offset, u->data_size) != 0) return refused(archive, unit, why, "the archive file was cut");
-    if (!digest_matches(base, stream, u)) return refused(archive, unit, why, "archived code is damaged (digest differs)");
-    if (open_streams(&streams, stream, u->reloc_size) != 0 || measure_all(&streams, u->data_size) != 0)
-        return refused(archive, unit, why, "archived code has impossible relocations");
-    if (resolve_names(archive, &streams) != 0) return refused(archive, unit, why, "archived names are damaged");
-    if (streams.head.version_count != 0 && take_versions(streams.head.version_count, &version) != 0)
-        return refused(archive, unit, why, "no code versions are left");
+    const char *reason = prepare(archive, u, base, &streams, &version);
+    if (reason != NULL) return refused(archive, unit, why, reason);
 
     /*
      * Point of no return: from here on the unit's bytes change, so it can't be
@@ -298,7 +308,7 @@ PyObject *unit_code(Archive *archive, uint32_t unit, PyObject *filename, char wh
      */
     archive->unit_state[unit] = UNIT_BAD;
     Py_IncRef(filename);
-    const uint8_t *rest = relocate(archive, &streams, base, filename, version);
+    const uint8_t *rest = relocate(archive, &streams, base, (uint64_t)archive->delta, filename, version);
     if (rebuild(&streams, rest, base) != 0) {
         if (PyErr_ExceptionMatches(PyExc_MemoryError)) return NULL;
         PyErr_Clear();
@@ -306,4 +316,44 @@ PyObject *unit_code(Archive *archive, uint32_t unit, PyObject *filename, char wh
     }
     archive->unit_state[unit] = UNIT_READY;
     return code;
+}
+
+/* ---- copies ----------------------------------------------------------------------------- */
+
+/* Memory for objects that live as long as the process; NULL without an exception. */
+static uint8_t *take_memory(size_t size) {
+    static uint8_t *chunk;
+    static size_t left;
+    size = (size + PYCDS_UNIT_ALIGNMENT - 1) & ~(size_t)(PYCDS_UNIT_ALIGNMENT - 1);
+    if (size > left) {
+        const size_t wanted = size > COPIES_CHUNK ? size : COPIES_CHUNK;
+        void *memory = mmap(NULL, wanted, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED) return NULL;
+        chunk = memory;
+        left = wanted;
+    }
+    uint8_t *taken = chunk;
+    chunk += size;
+    left -= size;
+    return taken;
+}
+
+PyObject *unit_copy(Archive *archive, uint32_t unit, PyObject *filename) {
+    const PycdsUnit *u = &archive->units[unit];
+    if (archive->unit_state[unit] == UNIT_BAD || archive_populate_pures(archive) != 0) return NULL;
+    uint8_t *const base = take_memory(u->data_size);
+    if (base == NULL) return NULL;
+    /* The mapped unit stays as the file has it. What is digested is the copy, which nobody changes. */
+    memcpy(base, archive->data + u->data_offset, u->data_size);
+    Streams streams;
+    uint32_t version;
+    if (prepare(archive, u, base, &streams, &version) != NULL) {
+        archive->unit_state[unit] = UNIT_BAD;
+        return NULL;
+    }
+    const uint64_t requested = archive->header->preferred_base + u->data_offset;
+    Py_IncRef(filename);
+    const uint8_t *rest = relocate(archive, &streams, base, (uint64_t)(uintptr_t)base - requested, filename, version);
+    if (rebuild(&streams, rest, base) != 0) return NULL;
+    return (PyObject *)(void *)(base + u->root);
 }

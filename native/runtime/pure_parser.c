@@ -1,0 +1,134 @@
+/*
+ * Is re's compiler still what it was when re had been imported? A program may
+ * replace any part of it (the regex backports, tests and type checkers' stubs do),
+ * and then what is archived is not what its compiler would answer.
+ *
+ * Remembered are the globals of its two modules, the contents of dicts among
+ * them (FLAGS, CATEGORIES), the code of functions, and the methods of
+ * their classes. Looking at all of it takes about as long as parsing a
+ * pattern of one character.
+ */
+#define _GNU_SOURCE
+#include "pure.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct Item {
+    PyObject *key, *value, *code; /* strong references */
+} Item;
+
+/* A dict (owner: itself), or the class whose attributes `items` are. */
+typedef struct Part {
+    PyObject *owner;
+    int is_class;
+    Py_ssize_t size; /* of the dict, or of the class's namespace */
+    Item *items;
+    Py_ssize_t count;
+} Part;
+
+enum { PARTS_MAX = 64 };
+
+static Part parts[PARTS_MAX];
+static int part_count;
+static PyObject *(*function_code)(PyObject *); /* PyFunction_GetCode, borrowed: exported by all, not in the stable ABI */
+
+static PyObject *code_of(PyObject *value) { return py_is_function(value) ? function_code(value) : NULL; }
+
+static Part *add_part(PyObject *owner, int is_class, Py_ssize_t size) {
+    if (part_count == PARTS_MAX) return NULL;
+    Part *part = &parts[part_count];
+    *part = (Part){py_new_ref(owner), is_class, size, calloc((size_t)size + 1, sizeof(Item)), 0};
+    if (!part->items) return NULL;
+    part_count++;
+    return part;
+}
+
+static void add_item(Part *part, PyObject *key, PyObject *value) {
+    PyObject *code = code_of(value);
+    Py_IncRef(code);
+    part->items[part->count++] = (Item){py_new_ref(key), py_new_ref(value), code};
+}
+
+static int remember_dict(PyObject *dict) {
+    Part *part = add_part(dict, 0, PyDict_Size(dict));
+    if (!part) return -1;
+    Py_ssize_t position = 0;
+    PyObject *key, *value;
+    while (PyDict_Next(dict, &position, &key, &value)) add_item(part, key, value);
+    return 0;
+}
+
+/* Functions and properties of a class's own namespace. */
+static int remember_class(PyObject *class) {
+    PyObject *namespace = PyObject_GetAttrString(class, "__dict__"), *keys = namespace ? PyMapping_Keys(namespace) : NULL;
+    Part *part = keys ? add_part(class, 1, PyList_Size(keys)) : NULL;
+    for (Py_ssize_t i = 0; part && i < part->size; i++) {
+        PyObject *key = PyList_GetItem(keys, i), *value = PyObject_GetAttr(class, key);
+        if (value && (py_is_function(value) || py_is(value, &PyProperty_Type))) add_item(part, key, value);
+        if (!value) PyErr_Clear();
+        Py_DecRef(value);
+    }
+    Py_DecRef(keys);
+    Py_DecRef(namespace);
+    return part ? 0 : -1;
+}
+
+static int remember_module(PyObject *module) {
+    PyObject *dict = PyModule_GetDict(module), *own_name = PyDict_GetItemString(dict, "__name__");
+    if (remember_dict(dict) < 0) return -1;
+    const Part *part = &parts[part_count - 1];
+    for (Py_ssize_t i = 0; i < part->count; i++) {
+        PyObject *key = part->items[i].key, *value = part->items[i].value;
+        const char *name = py_is_str(key) ? PyUnicode_AsUTF8AndSize(key, NULL) : NULL;
+        if (!name || strncmp(name, "__", 2) == 0) continue;
+        if (py_is_dict(value) && remember_dict(value) < 0) return -1;
+        if (py_is(value, &PyType_Type)) {
+            PyObject *home = PyObject_GetAttrString(value, "__module__");
+            const int own = home && own_name && PyObject_RichCompareBool(home, own_name, PY_EQ) == 1;
+            Py_DecRef(home);
+            if (own && remember_class(value) < 0) return -1;
+        }
+    }
+    return 0;
+}
+
+int pure_parser_remember(PyObject *compiler, PyObject *parser) {
+    void *get = dlsym(RTLD_DEFAULT, "PyFunction_GetCode");
+    if (!get || part_count != 0) return -1;
+    memcpy(&function_code, &get, sizeof function_code);
+    const int result = remember_module(compiler) < 0 || remember_module(parser) < 0 ? -1 : 0;
+    PyErr_Clear();
+    return result;
+}
+
+static int same_item(const Item *item, const PyObject *key, PyObject *value) { return key == item->key && value == item->value && code_of(value) == item->code; }
+
+static int same_dict(const Part *part) {
+    if (PyDict_Size(part->owner) != part->size) return 0;
+    Py_ssize_t position = 0, i = 0;
+    PyObject *key, *value;
+    while (PyDict_Next(part->owner, &position, &key, &value))
+        if (!same_item(&part->items[i++], key, value)) return 0;
+    return 1;
+}
+
+static int same_class(const Part *part) {
+    PyObject *namespace = PyObject_GetAttrString(part->owner, "__dict__");
+    int same = namespace && PyObject_Size(namespace) == part->size;
+    Py_DecRef(namespace);
+    for (Py_ssize_t i = 0; same && i < part->count; i++) {
+        PyObject *value = PyObject_GetAttr(part->owner, part->items[i].key);
+        same = value && same_item(&part->items[i], part->items[i].key, value);
+        Py_DecRef(value);
+    }
+    return same;
+}
+
+int pure_parser_is_stock(void) {
+    int same = part_count != 0;
+    for (int i = 0; same && i < part_count; i++) same = parts[i].is_class ? same_class(&parts[i]) : same_dict(&parts[i]);
+    PyErr_Clear();
+    return same;
+}
