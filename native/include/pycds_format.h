@@ -165,7 +165,7 @@ typedef struct PycdsFileHeader {
     uint64_t header_digest; /* XXH3 of the header and section table with this field 0 */
     uint64_t file_size; /* bytes in the file */
     uint64_t required_features; /* features; an unknown bit means refuse */
-    uint8_t archive_digest[32]; /* SHA-256 of all sections in order; identity of the archive */
+    uint8_t archive_digest[32]; /* SHA-256 of all sections but relocations and DATA, which are in it by the digests of units and name blocks; identity of the archive */
     uint64_t preferred_base; /* requested address of the DATA section: from archive contents, 64 KiB-aligned, below 2^38 */
     uint32_t hexversion; /* PY_VERSION_HEX of the interpreter built for */
     uint32_t pyc_magic; /* first four bytes of its .pyc files */

@@ -6,22 +6,22 @@
  * The bytes depend on the BuildInput alone, and not on the order in which a
  * folder's names or the folders themselves were listed.
  */
+import { alignUp } from "../base/bytes.ts";
 import { hex, sha256, xxh3 } from "../base/digest.ts";
 import { PycdsError } from "../base/errors.ts";
-import { ByteWriter } from "../base/bytes.ts";
-import { NameTable } from "../graph/names.ts";
-import { codecs, encodeTable, viewOf } from "../image/codec.ts";
+import { latin1CodePoint } from "../graph/names.ts";
+import { encodeTable } from "../image/codec.ts";
 import type { RecordOf } from "../image/codec.ts";
 import { encodeMeta } from "../image/meta.ts";
 import { abiFlag, features, objectAlignment, selfCheckSubject, selfCheckWhat } from "../image/schema.ts";
-import { encodeRelocations } from "../image/slots.ts";
+import { requestAddresses } from "../image/slots.ts";
 import { StringTable } from "../image/strings.ts";
-import { writeImage } from "../image/writer.ts";
+import { encodeSections, finishImage, layOutImage } from "../image/writer.ts";
+import type { ImageIdentity, ImageOutput, WholeSections } from "../image/writer.ts";
 import { layOutNames } from "../layout/names.ts";
 import type { LaidOutNames } from "../layout/names.ts";
-import type { LaidOutUnit } from "../layout/types.ts";
 import { heldReason } from "./bases.ts";
-import { chooseBase, planData, requestAddresses } from "./addresses.ts";
+import { chooseBase, planData } from "./addresses.ts";
 import type { DataPlan } from "./addresses.ts";
 import { compileModule, minorOf } from "./compile.ts";
 import { describeArchive } from "./describe.ts";
@@ -33,6 +33,10 @@ import type { IndexedEntry, IndexedFolder } from "./path-index.ts";
 import { placeModules } from "./place.ts";
 import type { PlacedModule } from "./place.ts";
 import { compilePures, pureTables } from "./pures.ts";
+import { pycFileOf } from "./pyc-file.ts";
+import { NameNumbers } from "./record.ts";
+import { heldUnit } from "./stored.ts";
+import type { StoredUnit } from "./stored.ts";
 import type { BuildInput } from "./types.ts";
 
 export interface BuildProgress {
@@ -69,64 +73,109 @@ export interface BuiltArchive {
   readonly report: BuildReport;
 }
 
-/** A module whose code is archived; its place in the list is its unit's number. */
-export interface CompiledModule extends PlacedModule {
-  readonly unit: LaidOutUnit;
+/** What a module was compiled to, and the name of its contents. */
+export interface CompiledUnit {
+  readonly key: string;
+  readonly unit: StoredUnit;
 }
 
-export function buildArchive(input: BuildInput, onProgress: (progress: BuildProgress) => void = () => undefined): BuiltArchive {
-  checkTarget(input);
+/** A module whose code is archived; its place in the list is its unit's number. */
+export interface CompiledModule extends PlacedModule {
+  readonly key: string;
+  readonly unit: StoredUnit;
+}
 
-  const total = input.modules.length;
+type OnProgress = (progress: BuildProgress) => void;
+
+/** An archive in memory, compiled here and now. */
+export function buildArchive(input: BuildInput, onProgress: OnProgress = () => undefined): BuiltArchive {
+  const plan = planArchive(input, onProgress);
+  const compiled = plan.placed.map(({ module }, position): CompiledUnit => {
+    onProgress({ pass: "compile", done: position, total: plan.placed.length });
+    const pyc = pycFileOf(module.pyc);
+    return { key: pyc.key(), unit: heldUnit(compileModule(pyc.bytes(), module.pycFile, input.abi)) };
+  });
+  const linked = linkArchive(plan, compiled, onProgress);
+  const bytes = new Uint8Array(linked.size);
+  const report = linked.emit({ write: (at, part) => bytes.set(part, at) });
+  return { bytes, report };
+}
+
+export interface ArchivePlan {
+  readonly input: BuildInput;
+  readonly index: readonly IndexedFolder[];
+  /** In layout order. */
+  readonly placed: readonly PlacedModule[];
+  readonly excluded: readonly ExcludedInput[];
+}
+
+/** First passes: which modules are compiled, in which order. */
+export function planArchive(input: BuildInput, onProgress: OnProgress = () => undefined): ArchivePlan {
+  checkTarget(input);
   onProgress({ pass: "index", done: 0, total: input.folders.length });
   const index = indexFolders(input.folders, input.target.suffixes);
   const { placed, excluded: misplaced } = placeModules(input.modules, input.traced, index);
+  return { input, index, placed, excluded: [...input.excluded, ...misplaced.map(({ module, reason }) => ({ name: module.name, reason }))] };
+}
 
-  const names = new NameTable();
+export interface LinkedArchive {
+  /** Bytes of the file. */
+  readonly size: number;
+  /** Writes it, once. */
+  emit(output: ImageOutput): BuildReport;
+}
+
+/**
+ * Last passes, when all is compiled: names are numbered, addresses assigned;
+ * then, unit by unit, addresses written and digests taken. Units are read one
+ * at a time, so that memory is needed for what is small of each.
+ *
+ * @param compiled one for each of plan.placed
+ */
+export function linkArchive(plan: ArchivePlan, compiled: readonly CompiledUnit[], onProgress: OnProgress = () => undefined): LinkedArchive {
+  const { input, index } = plan;
   const contents = new Map<IndexedEntry, EntryContent>();
   const modules: CompiledModule[] = [];
-  const excluded: ExcludedInput[] = [
-    ...input.excluded,
-    ...misplaced.map(({ module, reason }) => ({ name: module.name, reason })),
-  ];
-  placed.forEach((each, position) => {
-    onProgress({ pass: "compile", done: position, total });
-    const compiled = compileModule(each.module, input.target, input.abi, names);
-    if (compiled.kind === "excluded") {
-      contents.set(each.entry, { kind: "reason", reason: compiled.reason });
-      for (const name of [each.module.name, ...each.aliases]) excluded.push({ name, reason: compiled.reason, file: each.module.pycFile });
+  const excluded: ExcludedInput[] = [...plan.excluded];
+  plan.placed.forEach((each, position) => {
+    const made = compiled[position];
+    if (made === undefined) throw new Error(`${each.module.name} was not compiled`);
+    const { reason } = made.unit.head;
+    if (reason !== undefined) {
+      contents.set(each.entry, { kind: "reason", reason });
+      for (const name of [each.module.name, ...each.aliases]) excluded.push({ name, reason, file: each.module.pycFile });
       return;
     }
     contents.set(each.entry, { kind: "unit", unit: modules.length, stamp: each.module.stamp });
-    modules.push({ ...each, unit: compiled.unit });
+    modules.push({ ...each, ...made });
   });
   markHeld(input, index, contents);
+  markHeld(input, index, contents);
   const traced = modules.filter((module) => module.traced).length;
-  const pures = compilePures(input.pures, input.abi, names);
-  onProgress({ pass: "compile", done: total, total });
-
-  onProgress({ pass: "names", done: 0, total: names.entries.length });
-  const laidOutNames = layOutNames(names.entries, input.abi);
-
-  onProgress({ pass: "addresses", done: 0, total: modules.length });
+  const pures = compilePures(input.pures, input.abi);
   const units = [...modules, ...pures.sources].map(({ unit }) => unit);
-  const plan = planData(units, traced, laidOutNames.blocks);
-  const relocations = relocationSection(units);
+
+  onProgress({ pass: "names", done: 0, total: units.length });
+  const names = new NameNumbers();
+  for (const { head } of units) head.numberNames(names);
+  const laidOutNames = layOutNames(names.values().map((value) => ({ value, latin1: latin1CodePoint(value) })), input.abi);
+
+  onProgress({ pass: "addresses", done: 0, total: units.length });
+  const data = planData(units.map(({ head }) => head.dataSize), traced, laidOutNames.blocks.map(({ bytes }) => bytes.byteLength));
+  const streams = planStreams(units);
   const strings = new StringTable();
   const selfChecks = selfCheckTable(input, strings);
   const pure = pureTables(pures, modules.length);
   const tables = indexTables(input, index, contents, strings);
-  const meta = encodeMeta(describeArchive(input, modules, excluded, tables.entryIndex, relocations.ranges));
+  const meta = encodeMeta(describeArchive(input, modules, excluded, tables.entryIndex));
   const text = strings.done();
+  const keys = Buffer.from(modules.map(({ key }) => key).join(""), "latin1");
   const base = chooseBase(
-    sha256(plan.data, relocations.bytes, text, encodeTable("Folder", tables.folders), encodeTable("Entry", tables.entries), pure.pureData, meta, input.abi.digest),
-    plan.data.byteLength,
+    sha256(keys, text, encodeTable("Folder", tables.folders), encodeTable("Entry", tables.entries), pure.pureData, meta, input.abi.digest),
+    data.size,
   );
-  units.forEach((unit, number) => requestAddresses(plan.data, plan.units[number] ?? 0, unit, base));
 
-  onProgress({ pass: "write", done: 0, total: 1 });
-  const bytes = writeImage({
-    identity: identityOf(input, base, plan.hotEnd),
+  const parts = (unitRows: readonly RecordOf<"Unit">[]): WholeSections => encodeSections({
     abi: [abiRecord(input)],
     selfChecks,
     strings: text,
@@ -136,34 +185,60 @@ export function buildArchive(input: BuildInput, onProgress: (progress: BuildProg
     folderHash: tables.folderHash,
     entries: tables.entries,
     entryHash: tables.entryHash,
-    units: unitTable(units, plan, relocations),
+    units: unitRows,
     names: nameWords(laidOutNames),
-    nameBlocks: nameBlockTable(laidOutNames, plan),
+    nameBlocks: nameBlockTable(laidOutNames, data),
     ...pure,
-    relocations: relocations.bytes,
     meta,
-    data: plan.data,
   });
-  onProgress({ pass: "write", done: 1, total: 1 });
+  const blank = parts(units.map(() => noUnit));
+  const sizes = { ...mapValues(blank, (bytes) => bytes.byteLength), relocations: streams.size, data: data.size };
+  const layout = layOutImage(sizes);
 
-  return {
-    bytes,
-    report: {
+  const emit = (output: ImageOutput): BuildReport => {
+    const relocations = new Uint8Array(streams.size);
+    const rows = units.map((unit, number): RecordOf<"Unit"> => {
+      if (number % 64 === 0) onProgress({ pass: "write", done: number, total: units.length });
+      const { head } = unit;
+      const offset = data.units[number] ?? 0;
+      const stream = streams.offsets[number] ?? 0;
+      const bytes = unit.data();
+      relocations.set(head.relocations, stream);
+      requestAddresses(head.relocations, bytes, Number(base) + offset);
+      output.write(layout.places.data.offset + offset, bytes);
+      return {
+        data_offset: BigInt(offset), data_size: head.dataSize, root: head.root, reloc_offset: BigInt(stream), reloc_size: head.relocationSize, flags: 0,
+        digest: xxh3(bytes, head.relocations),
+      };
+    });
+    laidOutNames.blocks.forEach(({ bytes }, number) => output.write(layout.places.data.offset + (data.blocks[number] ?? 0), bytes));
+    output.write(layout.places.relocations.offset, relocations);
+    const digest = finishImage(output, layout, identityOf(input, base, data.hotEnd), { ...blank, units: encodeTable("Unit", rows) });
+    onProgress({ pass: "write", done: units.length, total: units.length });
+    return {
       modules: modules.length,
       traced,
       excluded,
       held: input.held?.length ?? 0,
       folders: tables.folders.length,
       entries: tables.entries.length,
-      names: names.entries.length,
+      names: names.length,
       patterns: pures.patterns.length,
       sources: pures.sources.length,
-      size: bytes.byteLength,
-      dataSize: plan.data.byteLength,
-      relocationsSize: relocations.bytes.byteLength,
-      digest: hex(codecs.FileHeader.read(viewOf(bytes), 0).archive_digest),
-    },
+      size: layout.size,
+      dataSize: data.size,
+      relocationsSize: streams.size,
+      digest: hex(digest),
+    };
   };
+  return { size: layout.size, emit };
+}
+
+/** A row of the right size, until digests are known. */
+const noUnit: RecordOf<"Unit"> = { data_offset: 0n, data_size: 0, root: 0, reloc_offset: 0n, reloc_size: 0, flags: 0, digest: 0n };
+
+function mapValues<K extends string, A, B>(record: Readonly<Record<K, A>>, of: (value: A) => B): Record<K, B> {
+  return Object.fromEntries(Object.entries<A>(record).map(([key, value]) => [key, of(value)])) as Record<K, B>;
 }
 
 /** What a base serves has its reason in the index, for whoever asks why it is not here. */
@@ -185,7 +260,7 @@ function checkTarget({ target, abi, traced, modules }: BuildInput): void {
   if (traced > modules.length) throw new Error(`${traced} of ${modules.length} modules cannot be traced`);
 }
 
-function identityOf({ target, abi, sealed }: BuildInput, preferredBase: bigint, hotEnd: number): Parameters<typeof writeImage>[0]["identity"] {
+function identityOf({ target, abi, sealed }: BuildInput, preferredBase: bigint, hotEnd: number): ImageIdentity {
   const flags = { release: 0, debug: abiFlag.debug, freethreaded: abiFlag.freeThreaded }[target.flavour];
   return {
     requiredFeatures: (abi.hasCodeVersion ? features.codeVersion : 0n) | (sealed ? features.sealed : 0n),
@@ -223,37 +298,14 @@ function selfCheckTable({ abi }: BuildInput, strings: StringTable): RecordOf<"Se
   }));
 }
 
-interface RelocationSection {
-  readonly bytes: Uint8Array;
-  readonly ranges: readonly { readonly offset: number; readonly size: number }[];
-}
-
-function relocationSection(units: readonly LaidOutUnit[]): RelocationSection {
-  const writer = new ByteWriter(1 << 16);
-  const ranges = units.map(({ relocations }) => {
-    const offset = writer.align(8);
-    const stream = encodeRelocations(relocations);
-    writer.bytes(stream);
-    return { offset, size: stream.byteLength };
+function planStreams(units: readonly StoredUnit[]): { readonly size: number; readonly offsets: readonly number[] } {
+  let size = 0;
+  const offsets = units.map(({ head }) => {
+    const offset = alignUp(size, 8);
+    size = offset + head.relocationSize;
+    return offset;
   });
-  return { bytes: writer.done().slice(), ranges };
-}
-
-function unitTable(units: readonly LaidOutUnit[], plan: DataPlan, relocations: RelocationSection): RecordOf<"Unit">[] {
-  return units.map((unit, number) => {
-    const offset = plan.units[number] ?? 0;
-    const range = relocations.ranges[number] ?? { offset: 0, size: 0 };
-    const size = unit.bytes.byteLength;
-    return {
-      data_offset: BigInt(offset),
-      data_size: size,
-      root: unit.root,
-      reloc_offset: BigInt(range.offset),
-      reloc_size: range.size,
-      flags: 0,
-      digest: xxh3(plan.data.subarray(offset, offset + size), relocations.bytes.subarray(range.offset, range.offset + range.size)),
-    };
-  });
+  return { size, offsets };
 }
 
 function nameWords({ locations }: LaidOutNames): Uint32Array {

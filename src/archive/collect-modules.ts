@@ -120,11 +120,11 @@ async function pycContent(request: ModulesRequest, file: string, choice: Extract
     case "timestamp": {
       const { mtimeNs, size } = choice.source;
       const stamp = request.digest ? digestStamp(request.view, file, choice.source) : sourceStamp(importlibMtime(mtimeNs), size);
-      return stamp === undefined ? { why: changed } : { pyc: choice.bytes, pycFile: choice.file, stamp };
+      return stamp === undefined ? { why: changed } : { pyc: choice.pyc, pycFile: choice.file, stamp };
     }
     case "checked": {
       const stamp = digestStamp(request.view, file, choice.source);
-      return stamp === undefined ? { why: changed } : { pyc: choice.bytes, pycFile: choice.file, stamp };
+      return stamp === undefined ? { why: changed } : { pyc: choice.pyc, pycFile: choice.file, stamp };
     }
     case "unchecked":
       // stock looks at the .pyc alone, whatever the source holds: so does the stamp, with --digest too

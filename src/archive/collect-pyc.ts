@@ -6,6 +6,8 @@
 import { ByteReader } from "../base/bytes.ts";
 import { sourceHash } from "./collect-siphash.ts";
 import type { FileFacts, TreeView } from "./collect-view.ts";
+import { heldPyc } from "./pyc-file.ts";
+import type { PycFile } from "./pyc-file.ts";
 
 /** What the choice depends on besides the files. */
 export interface PycRules {
@@ -17,7 +19,7 @@ export interface PycRules {
 }
 
 export type PycChoice =
-  | { readonly kind: "pyc"; readonly file: string; readonly bytes: Uint8Array; readonly validity: "timestamp" | "checked" | "unchecked"; readonly source: FileFacts }
+  | { readonly kind: "pyc"; readonly file: string; readonly pyc: PycFile; readonly validity: "timestamp" | "checked" | "unchecked"; readonly source: FileFacts }
   /** Stock would compile the source. */
   | { readonly kind: "compile"; readonly why: string; readonly hashed: boolean; readonly source: FileFacts }
   /** There is no such source file any more. */
@@ -49,21 +51,26 @@ export function choosePyc(view: TreeView, sourceFile: string, rules: PycRules): 
   const source = view.stat(sourceFile);
   if (source?.kind !== "file") return { kind: "gone" };
   const file = cachedName(sourceFile, rules);
-  const bytes = view.read(file);
+  const pyc = view.remembered?.(file) ?? readPycFile(view, file);
   const compile = (why: string, hashed = false): PycChoice => ({ kind: "compile", why, hashed, source });
-  if (bytes === undefined) return compile("there is no .pyc");
-  const flags = pycFlags(bytes, rules.pycMagic);
+  if (pyc === undefined) return compile("there is no .pyc");
+  const flags = pycFlags(pyc.head, rules.pycMagic);
   if (typeof flags === "string") return compile(flags);
-  const reader = new ByteReader(bytes, file, 8);
+  const reader = new ByteReader(pyc.head, file, 8);
   if ((flags & hashBased) === 0) {
     if (reader.u32() !== importlibMtime(source.mtimeNs) || reader.u32() !== source.size % 2 ** 32) return compile("its .pyc is stale");
-    return { kind: "pyc", file, bytes, validity: "timestamp", source };
+    return { kind: "pyc", file, pyc, validity: "timestamp", source };
   }
-  if ((flags & checkSource) === 0) return { kind: "pyc", file, bytes, validity: "unchecked", source };
+  if ((flags & checkSource) === 0) return { kind: "pyc", file, pyc, validity: "unchecked", source };
   const contents = view.read(sourceFile);
   if (contents === undefined) return { kind: "gone" };
   if (reader.u64() !== sourceHash(contents, rules.pycMagic, rules.minor)) return compile("its .pyc is stale", true);
-  return { kind: "pyc", file, bytes, validity: "checked", source };
+  return { kind: "pyc", file, pyc, validity: "checked", source };
+}
+
+function readPycFile(view: TreeView, file: string): PycFile | undefined {
+  const bytes = view.read(file);
+  return bytes === undefined ? undefined : heldPyc(bytes);
 }
 
 const hashBased = 0b01;

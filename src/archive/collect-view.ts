@@ -1,11 +1,13 @@
 /** How collecting looks at files: this machine's, or a tree that stands for another's. */
 import { readFileSync, readdirSync, statSync } from "node:fs";
 import type { BigIntStats, Dirent } from "node:fs";
+import type { PycFile } from "./pyc-file.ts";
 import type { FolderInput } from "./types.ts";
 
 export interface FileFacts {
   readonly kind: "file" | "directory" | "other";
   readonly mtimeNs: bigint;
+  readonly ctimeNs: bigint;
   readonly size: number;
   /** Equal for two paths of one folder (links), for finding cycles. */
   readonly id: string;
@@ -20,6 +22,8 @@ export interface TreeView {
   /** Names in a folder, any order; undefined: not a readable folder. */
   list(path: string): readonly NameFacts[] | undefined;
   read(path: string): Uint8Array | undefined;
+  /** A .pyc that is unchanged since an earlier build read it; undefined: it must be read. */
+  remembered?(path: string): PycFile | undefined;
 }
 
 /** The files of this machine. */
@@ -36,6 +40,7 @@ export function statFacts(path: string): FileFacts | undefined {
   return {
     kind: stats.isFile() ? "file" : stats.isDirectory() ? "directory" : "other",
     mtimeNs: stats.mtimeNs,
+    ctimeNs: stats.ctimeNs,
     size: Number(stats.size),
     id: `${stats.dev}:${stats.ino}`,
   };

@@ -1,16 +1,13 @@
-/** One module from .pyc bytes to a laid-out unit, or the reason why it stays with stock. */
+/** One module from .pyc bytes to a record: its unit, or the reason why it stays with stock. */
 import type { Abi } from "../abi/types.ts";
 import { PycdsError, exitCode } from "../base/errors.ts";
 import { buildModuleGraph } from "../graph/build.ts";
-import type { NameTable } from "../graph/names.ts";
+import { NameTable } from "../graph/names.ts";
 import { layOutModule } from "../layout/layout.ts";
-import type { LaidOutUnit } from "../layout/types.ts";
 import { readPyc } from "../pyc/pyc.ts";
-import type { ModuleInput, TargetInfo } from "./types.ts";
-
-export type Compiled =
-  | { readonly kind: "unit"; readonly unit: LaidOutUnit }
-  | { readonly kind: "excluded"; readonly reason: string };
+import { packReason, packUnit } from "./record.ts";
+import type { UnitRecord } from "./record.ts";
+import type { TargetInfo } from "./types.ts";
 
 export function minorOf(target: TargetInfo): number {
   return (target.hexversion >>> 16) & 0xff;
@@ -21,15 +18,17 @@ function reasonOf(error: PycdsError): string {
   return `${error.message}: ${error.why}${error.offset === undefined ? "" : ` (offset ${error.offset})`}`;
 }
 
-export function compileModule(module: ModuleInput, target: TargetInfo, abi: Abi, names: NameTable): Compiled {
+/** Depends on the .pyc's contents (but the stamp in its header) and the layout data alone. */
+export function compileModule(bytes: Uint8Array, file: string, abi: Abi): UnitRecord {
   try {
-    const pyc = readPyc(module.pyc, { file: module.pycFile, expectMagic: target.pycMagic & 0xffff, minor: minorOf(target) });
+    const pyc = readPyc(bytes, { file, expectMagic: abi.pycMagic, minor: abi.version.minor });
+    const names = new NameTable();
     const graph = buildModuleGraph(pyc.code, abi, names);
-    if (graph.kind === "excluded") return { kind: "excluded", reason: graph.reason };
-    return { kind: "unit", unit: layOutModule(graph, abi) };
+    if (graph.kind === "excluded") return packReason(graph.reason);
+    return packUnit(layOutModule(graph, abi), names);
   } catch (error) {
     // A bad .pyc costs its module, never the build; anything else is our bug and must be seen.
-    if (error instanceof PycdsError && error.exit !== exitCode.bug) return { kind: "excluded", reason: reasonOf(error) };
+    if (error instanceof PycdsError && error.exit !== exitCode.bug) return packReason(reasonOf(error));
     throw error;
   }
 }

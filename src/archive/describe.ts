@@ -34,7 +34,6 @@ export function describeArchive(
   modules: readonly CompiledModule[],
   excluded: readonly ExcludedInput[],
   entryIndex: ReadonlyMap<IndexedEntry, number>,
-  relocations: readonly { readonly size: number }[],
 ): ImageMeta {
   const { target, abi } = input;
   return {
@@ -49,14 +48,14 @@ export function describeArchive(
       optimize: target.optimize,
     },
     options: { sealed: input.sealed, digest: input.digest },
-    modules: modules.flatMap(({ module, entry, aliases, unit, traced }, number) => {
+    modules: modules.flatMap(({ module, entry, aliases, unit: { head: unit }, traced }, number) => {
       const suffix = target.suffixes[entry.suffix ?? -1]?.suffix ?? "";
       return [module.name, ...aliases].map((name) => ({
         name,
         entry: entryIndex.get(entry) ?? 0,
         unit: number,
-        size: unit.bytes.byteLength,
-        relocations: relocations[number]?.size ?? 0,
+        size: unit.dataSize,
+        relocations: unit.relocationSize,
         file: joinPath(module.folder, `${module.tail}${suffix}`),
         traced,
         stamp: describeStamp(module.stamp),

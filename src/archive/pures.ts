@@ -8,20 +8,22 @@ import { ByteWriter } from "../base/bytes.ts";
 import { xxh3 } from "../base/digest.ts";
 import { PycdsError, exitCode } from "../base/errors.ts";
 import { buildModuleGraph } from "../graph/build.ts";
-import type { NameTable } from "../graph/names.ts";
+import { NameTable } from "../graph/names.ts";
 import type { RecordOf } from "../image/codec.ts";
 import { buildHashTable, pureHash } from "../image/hash.ts";
 import { encodePattern } from "../image/pure.ts";
 import { mostUses, pureKind } from "../image/schema.ts";
 import { layOutModule } from "../layout/layout.ts";
-import type { LaidOutUnit } from "../layout/types.ts";
 import { readMarshal } from "../pyc/marshal.ts";
+import { packUnit } from "./record.ts";
+import { heldUnit } from "./stored.ts";
+import type { StoredUnit } from "./stored.ts";
 import type { PatternInput, PureInput, SourceInput } from "./types.ts";
 
 /** A source string whose code was laid out. */
 interface CompiledSource {
   readonly input: SourceInput;
-  readonly unit: LaidOutUnit;
+  readonly unit: StoredUnit;
 }
 
 export interface CompiledPures {
@@ -30,7 +32,7 @@ export interface CompiledPures {
 }
 
 /** Lays out what can be; the rest stays with stock, as if it had not been traced. */
-export function compilePures(pures: readonly PureInput[], abi: Abi, names: NameTable): CompiledPures {
+export function compilePures(pures: readonly PureInput[], abi: Abi): CompiledPures {
   const patterns: PatternInput[] = [];
   const sources: CompiledSource[] = [];
   for (const input of pures) {
@@ -38,18 +40,19 @@ export function compilePures(pures: readonly PureInput[], abi: Abi, names: NameT
       patterns.push(input);
       continue;
     }
-    const unit = compileSource(input, abi, names);
+    const unit = compileSource(input, abi);
     if (unit !== undefined) sources.push({ input, unit });
   }
   return { patterns, sources };
 }
 
-function compileSource(input: SourceInput, abi: Abi, names: NameTable): LaidOutUnit | undefined {
+function compileSource(input: SourceInput, abi: Abi): StoredUnit | undefined {
   try {
     const { value } = readMarshal(input.code, { minor: abi.version.minor });
     if (value.kind !== "code") return undefined;
+    const names = new NameTable();
     const graph = buildModuleGraph(value, { ...abi, sharesBytes: true }, names);
-    return graph.kind === "excluded" ? undefined : layOutModule(graph, abi);
+    return graph.kind === "excluded" ? undefined : heldUnit(packUnit(layOutModule(graph, abi), names));
   } catch (error) {
     if (error instanceof PycdsError && error.exit !== exitCode.bug) return undefined;
     throw error;

@@ -1,5 +1,6 @@
 /** The input of a build: everything that decides the archive's bytes, and nothing else. */
 import type { Abi } from "../abi/types.ts";
+import type { PycFile } from "./pyc-file.ts";
 import type { PatternResult } from "../image/pure.ts";
 
 /** An interpreter as an archive is built for it; equal values mean interchangeable archives. */
@@ -47,7 +48,7 @@ export interface ModuleInput {
   /** File name without suffix: `decoder`, or `__init__` for a package. */
   readonly tail: string;
   /** The .pyc that stock would load (or one compiled by the target interpreter into scratch). */
-  readonly pyc: Uint8Array;
+  readonly pyc: Uint8Array | PycFile;
   /** Where `pyc` came from, for messages. */
   readonly pycFile: string;
   readonly stamp: ModuleStamp;

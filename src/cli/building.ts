@@ -1,6 +1,7 @@
 /** What `build` and `run` share: from an interpreter and traces to an archive on the disk. */
-import { buildArchive } from "../archive/build.ts";
-import type { BuildReport } from "../archive/build.ts";
+import { availableParallelism } from "node:os";
+import { linkArchive, planArchive } from "../archive/build.ts";
+import type { BuildProgress, BuildReport } from "../archive/build.ts";
 import { collect } from "../archive/collect.ts";
 import type { Collected, CollectOptions } from "../archive/collect.ts";
 import { interpreterCompiler } from "../archive/collect-compile.ts";
@@ -8,7 +9,12 @@ import type { Compiler } from "../archive/collect-compile.ts";
 import { interpreterPureCompiler } from "../archive/collect-pure.ts";
 import type { PureCompiler } from "../archive/collect-pure.ts";
 import { withoutBases } from "../archive/bases.ts";
-import type { TargetInfo } from "../archive/types.ts";
+import { machineView } from "../archive/collect-view.ts";
+import { compileAll } from "../archive/compile-all.ts";
+import { memoryStore } from "../archive/stored.ts";
+import type { UnitStore } from "../archive/stored.ts";
+import type { BuildInput, TargetInfo } from "../archive/types.ts";
+import { DamagedCache } from "../archive/unit-cache.ts";
 import { PycdsError } from "../base/errors.ts";
 import { openImage } from "../image/reader.ts";
 import type { ImageReader } from "../image/reader.ts";
@@ -16,9 +22,10 @@ import { versionText } from "../inspect/summary.ts";
 import { mergeTraces, readTrace } from "../trace/read.ts";
 import type { Trace, TraceHeader } from "../trace/types.ts";
 import type { CommonOptions, Context } from "./context.ts";
-import { readInput, trackUnfinished, writeOutput } from "./files.ts";
-import { Progress, collectFaults, countText } from "./report.ts";
+import { readInput, trackUnfinished, writeOutputParts } from "./files.ts";
+import { Progress, collectFaults } from "./report.ts";
 import { abiOf } from "./target.ts";
+import { openBuildMemory } from "./unit-cache.ts";
 
 /** Reads trace files; all faults of all files are reported. */
 export function readTraces(files: readonly string[], accept?: (header: TraceHeader) => boolean): Trace {
@@ -53,16 +60,38 @@ export async function buildFile(context: Context, options: CommonOptions, reques
   const progress = new Progress(context, options);
   try {
     const abi = abiOf(request.interpreter);
-    const found = await collect({ ...request, abi, progress: (what, done, total) => progress.show(`${what} ${done}/${total}`) });
+    const memory = request.view === machineView ? openBuildMemory(context, abi) : undefined;
+    const view = memory?.view ?? request.view;
+    const found = await collect({ ...request, view, abi, progress: (what, done, total) => progress.show(`${what} ${done}/${total}`) });
     const collected = { ...found, input: withoutBases(found.input, openBases(request.bases ?? [], found.input.target), request.view) };
-    const { bytes, report } = buildArchive(collected.input, ({ pass, done, total }) => progress.show(`building: ${pass} ${done}/${total}`));
-    progress.show(`writing ${countText(report.modules, "module")}`);
-    await writeOutput(request.output, bytes, "cannot write the archive");
-    return { report, collected };
+    try {
+      const report = await compileAndLink(request.output, collected.input, memory?.units ?? memoryStore, progress);
+      memory?.publish();
+      return { report, collected };
+    } catch (error) {
+      if (!(error instanceof DamagedCache)) throw error;
+      memory?.units.discard();
+      return { report: await compileAndLink(request.output, collected.input, memoryStore, progress), collected };
+    } finally {
+      memory?.units.close();
+    }
   } finally {
     progress.done();
   }
 }
+
+async function compileAndLink(output: string, input: BuildInput, store: UnitStore, progress: Progress): Promise<BuildReport> {
+  const show = ({ pass, done, total }: BuildProgress): void => progress.show(`${passText[pass]} ${done}/${total}`);
+  const plan = planArchive(input, show);
+  const total = plan.placed.length;
+  const compiled = await compileAll(plan.placed, input.abi, store, availableParallelism() - 1, (done) => show({ pass: "compile", done, total }));
+  const linked = linkArchive(plan, compiled, show);
+  return writeOutputParts(output, linked.size, (sink) => linked.emit(sink), "cannot write the archive");
+}
+
+const passText: Readonly<Record<BuildProgress["pass"], string>> = {
+  index: "indexing folders", compile: "compiling modules", names: "numbering names", addresses: "assigning addresses", write: "writing modules",
+};
 
 /** What computes results of pure functions: the interpreter itself. */
 export function scratchPureCompiler(context: Context, exe: string): PureCompiler {

@@ -1,6 +1,6 @@
 /** Files that the user names: inputs are checked before they are opened, outputs appear whole or not at all. */
 import { randomBytes } from "node:crypto";
-import { readFileSync, realpathSync, rmSync, statSync } from "node:fs";
+import { closeSync, ftruncateSync, openSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs";
 import type { Stats } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
@@ -122,19 +122,38 @@ export async function finishOutput(place: OutputPlace, what: string): Promise<vo
  * whatever the umask: who may write an archive decides what is imported.
  */
 export async function writeOutput(file: string, contents: Uint8Array | string, what: string): Promise<void> {
+  await writeWhole(file, what, (fd) => writeFileSync(fd, contents));
+}
+
+/** Likewise a file of a known size whose parts are written in any order; what is not written is 0. */
+export async function writeOutputParts<T>(file: string, size: number, fill: (sink: { write(at: number, bytes: Uint8Array): void }) => T, what: string): Promise<T> {
+  return writeWhole(file, what, (fd) => {
+    ftruncateSync(fd, size);
+    return fill({
+      write: (at, bytes) => {
+        for (let done = 0; done < bytes.byteLength; ) done += writeSync(fd, bytes, done, bytes.byteLength - done, at + done);
+      },
+    });
+  });
+}
+
+async function writeWhole<T>(file: string, what: string, write: (fd: number) => T): Promise<T> {
   const place = placeOutput(file, what);
   trackUnfinished(place.temporary, true);
   try {
-    const handle = await open(place.temporary, "wx", 0o644);
+    const fd = openSync(place.temporary, "wx", 0o644);
+    let result: T;
     try {
-      await handle.writeFile(contents);
+      result = write(fd);
     } finally {
-      await handle.close();
+      closeSync(fd);
     }
     await finishOutput(place, what);
+    return result;
   } catch (cause) {
     await rm(place.temporary, { force: true });
-    throw cause instanceof PycdsError ? cause : fileFault("OUTPUT_UNWRITABLE", what, file, cause);
+    // what the kernel refused of this file; anything else tells for itself
+    throw cause instanceof Error && "syscall" in cause ? fileFault("OUTPUT_UNWRITABLE", what, file, cause) : cause;
   } finally {
     trackUnfinished(place.temporary, false);
   }

@@ -140,7 +140,7 @@ export const structs = {
       f("header_digest", "u64", "XXH3 of the header and section table with this field 0"),
       f("file_size", "u64", "bytes in the file"),
       f("required_features", "u64", "features; an unknown bit means refuse"),
-      f("archive_digest", { bytes: 32 }, "SHA-256 of all sections in order; identity of the archive"),
+      f("archive_digest", { bytes: 32 }, "SHA-256 of all sections but relocations and DATA, which are in it by the digests of units and name blocks; identity of the archive"),
       f("preferred_base", "u64", "requested address of the DATA section: from archive contents, 64 KiB-aligned, below 2^38"),
       f("hexversion", "u32", "PY_VERSION_HEX of the interpreter built for"),
       f("pyc_magic", "u32", "first four bytes of its .pyc files"),

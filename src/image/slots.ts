@@ -139,6 +139,34 @@ export function namesOf(stream: Uint8Array): DataView {
 }
 
 /**
+ * Adds `start`, the unit's requested address (below 2^38), to its internal slots, which hold buffered
+ * offsets. Of an encoded stream that this toolchain made: millions of slots, so nothing is decoded into lists.
+ */
+export function requestAddresses(stream: Uint8Array, data: Uint8Array, start: number): void {
+  const head = codecs.Relocations.read(viewOf(stream), 0);
+  let at = codecs.Relocations.size + head.group_count * codecs.RelocationGroup.size + head.name_count * 4
+    + head.rebuilt_count * codecs.Rebuilt.size + head.name_slot_count * indexWidth(head.name_count);
+  const view = viewOf(data);
+  let slot = 0;
+  for (let index = 0; index < head.internal_count; index++) {
+    let words = stream[at++] ?? 0;
+    if (words === follows16) {
+      words = (stream[at] ?? 0) + (stream[at + 1] ?? 0) * 0x100;
+      at += 2;
+    } else if (words === follows32) {
+      words = (stream[at] ?? 0) + (stream[at + 1] ?? 0) * 0x100 + (stream[at + 2] ?? 0) * 0x1_0000 + (stream[at + 3] ?? 0) * 0x100_0000;
+      at += 4;
+    }
+    slot += words * 8;
+    const target = view.getUint32(slot, true);
+    if (view.getUint32(slot + 4, true) !== 0 || target >= data.byteLength) throw new Error(`slot ${slot} does not lead into its unit`);
+    const address = start + target;
+    view.setUint32(slot, address % 0x1_0000_0000, true);
+    view.setUint32(slot + 4, Math.floor(address / 0x1_0000_0000), true);
+  }
+}
+
+/**
  * Reads a stream back. Throws a PycdsError when it is cut, has bytes left over,
  * names a kind that does not exist or a group twice; whether the slots lie in
  * the unit is for the caller, who knows the unit.

@@ -3,7 +3,6 @@ import { alignUp } from "../base/bytes.ts";
 import { sha256, xxh3 } from "../base/digest.ts";
 import { PycdsError } from "../base/errors.ts";
 import { codecs, encodeTable, encodeWords, padText, viewOf } from "./codec.ts";
-import type { RecordOf } from "./codec.ts";
 import { byteOrderMark, formatVersion, magic, sectionKind, segmentAlignment } from "./schema.ts";
 import type { SectionName } from "./schema.ts";
 import { sectionOrder, undigested } from "./sections.ts";
@@ -37,7 +36,10 @@ export interface ImageParts extends ImageTables, ImageWords {
   readonly data: Uint8Array;
 }
 
-function sectionBytes(parts: ImageParts): Readonly<Record<SectionName, Uint8Array>> {
+/** All sections but those that the units lie in. */
+export type WholeSections = Readonly<Record<Exclude<SectionName, "relocations" | "data">, Uint8Array>>;
+
+export function encodeSections(parts: Omit<ImageParts, "identity" | "relocations" | "data">): WholeSections {
   return {
     abi: encodeTable("Abi", parts.abi),
     selfChecks: encodeTable("SelfCheck", parts.selfChecks),
@@ -54,9 +56,7 @@ function sectionBytes(parts: ImageParts): Readonly<Record<SectionName, Uint8Arra
     pures: encodeTable("Pure", parts.pures),
     pureHash: encodeWords(parts.pureHash),
     pureData: parts.pureData,
-    relocations: parts.relocations,
     meta: parts.meta,
-    data: parts.data,
   };
 }
 
@@ -67,45 +67,60 @@ export function headerDigest(bytes: Uint8Array, size: number): bigint {
   return xxh3(copy);
 }
 
-export function writeImage(parts: ImageParts): Uint8Array {
-  const sections = sectionBytes(parts);
-  const tableEnd = codecs.FileHeader.size + sectionOrder.length * codecs.Section.size;
-  const rows: RecordOf<"Section">[] = [];
-  let end = tableEnd;
-  for (const name of sectionOrder) {
-    const bytes = sections[name];
-    const offset = alignUp(end, name === "data" ? segmentAlignment : 16);
-    rows.push({
-      kind: sectionKind[name],
-      reserved: 0,
-      offset: BigInt(offset),
-      size: BigInt(bytes.byteLength),
-      digest: undigested.has(name) ? 0n : xxh3(bytes),
-    });
-    end = offset + bytes.byteLength;
-  }
+/** Where the bytes of an archive go, in any order; what is not written is 0. */
+export interface ImageOutput {
+  write(at: number, bytes: Uint8Array): void;
+}
 
+export interface ImageLayout {
+  readonly places: Readonly<Record<SectionName, { readonly offset: number; readonly size: number }>>;
+  /** Of the file. */
+  readonly size: number;
+}
+
+const tableEnd = codecs.FileHeader.size + sectionOrder.length * codecs.Section.size;
+
+export function layOutImage(sizes: Readonly<Record<SectionName, number>>): ImageLayout {
+  let end = tableEnd;
+  const places = sectionOrder.map((name) => {
+    const offset = alignUp(end, name === "data" ? segmentAlignment : 16);
+    end = offset + sizes[name];
+    return [name, { offset, size: sizes[name] }] as const;
+  });
   // Node cannot hold more than 2^32 bytes in one array on every supported version.
   if (end > 0xffffffff) {
     throw new PycdsError("IMAGE_TOO_LARGE", "cannot write the archive", `it would have ${end} bytes, the limit is 4 GiB`, { next: "archive fewer modules" });
   }
-  const file = new Uint8Array(end);
-  const view = viewOf(file);
-  rows.forEach((row, index) => {
-    codecs.Section.write(view, codecs.FileHeader.size + index * codecs.Section.size, row);
-    const name = sectionOrder[index];
-    if (name !== undefined) file.set(sections[name], Number(row.offset));
-  });
+  return { places: Object.fromEntries(places) as ImageLayout["places"], size: end };
+}
 
-  const { identity } = parts;
+/** SHA-256 of all other sections; units and name blocks are in it by the digests in their tables. */
+export function archiveDigest(section: (name: SectionName) => Uint8Array): Uint8Array {
+  return sha256(...sectionOrder.filter((name) => name !== "relocations" && name !== "data").map(section));
+}
+
+/** Writes all but relocations and DATA, the header last; returns the archive's digest. */
+export function finishImage(output: ImageOutput, layout: ImageLayout, identity: ImageIdentity, sections: WholeSections): Uint8Array {
+  const whole = new Map<SectionName, Uint8Array>(Object.entries(sections) as [SectionName, Uint8Array][]);
+  const head = new Uint8Array(tableEnd);
+  const view = viewOf(head);
+  sectionOrder.forEach((name, index) => {
+    const { offset, size } = layout.places[name];
+    const bytes = whole.get(name);
+    if (bytes !== undefined && bytes.byteLength !== size) throw new Error(`section ${name} has ${bytes.byteLength} bytes, ${size} were planned`);
+    const digest = bytes === undefined || undigested.has(name) ? 0n : xxh3(bytes);
+    codecs.Section.write(view, codecs.FileHeader.size + index * codecs.Section.size, { kind: sectionKind[name], reserved: 0, offset: BigInt(offset), size: BigInt(size), digest });
+    if (bytes !== undefined) output.write(offset, bytes);
+  });
+  const digest = archiveDigest((name) => whole.get(name) ?? new Uint8Array(0));
   codecs.FileHeader.write(view, 0, {
     magic,
     byte_order: byteOrderMark,
     format_version: formatVersion,
     header_digest: 0n,
-    file_size: BigInt(end),
+    file_size: BigInt(layout.size),
     required_features: identity.requiredFeatures,
-    archive_digest: sha256(...sectionOrder.map((name) => sections[name])),
+    archive_digest: digest,
     preferred_base: identity.preferredBase,
     hexversion: identity.hexversion,
     pyc_magic: identity.pycMagic,
@@ -117,6 +132,20 @@ export function writeImage(parts: ImageParts): Uint8Array {
     section_count: sectionOrder.length,
     data_hot_size: identity.dataHotSize,
   });
-  view.setBigUint64(codecs.FileHeader.offsetOf("header_digest"), headerDigest(file, tableEnd), true);
+  view.setBigUint64(codecs.FileHeader.offsetOf("header_digest"), headerDigest(head, tableEnd), true);
+  output.write(0, head);
+  return digest;
+}
+
+/** A whole archive in memory. */
+export function writeImage(parts: ImageParts): Uint8Array {
+  const sections = encodeSections(parts);
+  const all = { ...sections, relocations: parts.relocations, data: parts.data };
+  const sizes = Object.fromEntries(sectionOrder.map((name) => [name, all[name].byteLength])) as Record<SectionName, number>;
+  const layout = layOutImage(sizes);
+  const file = new Uint8Array(layout.size);
+  file.set(parts.relocations, layout.places.relocations.offset);
+  file.set(parts.data, layout.places.data.offset);
+  finishImage({ write: (at, bytes) => file.set(bytes, at) }, layout, parts.identity, sections);
   return file;
 }

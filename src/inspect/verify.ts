@@ -1,5 +1,5 @@
 /** Checks an archive to the last byte and lists everything that is wrong. */
-import { hex, sha256, xxh3 } from "../base/digest.ts";
+import { hex, xxh3 } from "../base/digest.ts";
 import { PycdsError } from "../base/errors.ts";
 import { codecs } from "../image/codec.ts";
 import type { RecordOf } from "../image/codec.ts";
@@ -7,7 +7,7 @@ import { checkImage } from "../image/reader.ts";
 import type { ImageReader } from "../image/reader.ts";
 import { decodePattern } from "../image/pure.ts";
 import { none, objectAlignment, pureKind } from "../image/schema.ts";
-import { sectionOrder } from "../image/sections.ts";
+import { archiveDigest } from "../image/writer.ts";
 import { checkUnit } from "./unit.ts";
 
 export interface Problem {
@@ -64,7 +64,7 @@ function contentProblems(image: ImageReader): Problem[] {
 }
 
 function checkIdentity(image: ImageReader, report: Report): void {
-  const found = sha256(...sectionOrder.map((name) => image.section(name)));
+  const found = archiveDigest((name) => image.section(name));
   if (hex(found) !== hex(image.header.archive_digest)) report("VERIFY_DIGEST", "the archive's SHA-256 differs from its header's", codecs.FileHeader.offsetOf("archive_digest"));
 }
 

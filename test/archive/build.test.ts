@@ -5,6 +5,7 @@ import { execFileSync } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { chooseBase } from "../../src/archive/addresses.ts";
 import { buildArchive } from "../../src/archive/build.ts";
+import { pycFileOf } from "../../src/archive/pyc-file.ts";
 import type { BuildProgress } from "../../src/archive/build.ts";
 import { indexFolders } from "../../src/archive/path-index.ts";
 import type { BuildInput, ModuleInput } from "../../src/archive/types.ts";
@@ -103,7 +104,7 @@ describe.each(known)("build for $version ($exe)", (python) => {
   it("puts a package's unit and stamp on the __init__ of its own folder", () => {
     expect(entryOf(root, "pkg")).toMatchObject({ kind: entryKind.package, unit: none, stamp_kind: stampKind.none });
     const init = entryOf(join(root, "pkg"), "__init__");
-    const pyc = input.modules.find(({ name }) => name === "pkg")?.pyc ?? new Uint8Array();
+    const pyc = pycFileOf(input.modules.find(({ name }) => name === "pkg")?.pyc ?? new Uint8Array()).bytes();
     const view = Buffer.from(pyc.buffer, pyc.byteOffset, pyc.byteLength);
     expect(init).toMatchObject({ kind: entryKind.source, stamp_kind: stampKind.source, stamp_mtime: BigInt(view.readUInt32LE(8)), stamp_size: BigInt(view.readUInt32LE(12)) });
     expect(image.meta().modules.find(({ name }) => name === "pkg")).toMatchObject({ unit: init?.unit, file: join(root, "pkg/__init__.py") });
@@ -122,7 +123,7 @@ describe.each(known)("build for $version ($exe)", (python) => {
     ["no code object", (pyc: Uint8Array) => Uint8Array.of(...pyc.subarray(0, 16), 0x4e)],
     ["noise", (pyc: Uint8Array) => Uint8Array.of(...pyc.subarray(0, 16), ...Array.from({ length: 64 }, (_, index) => (index * 37) & 0xff))],
   ])("a .pyc that is %s costs its module, not the build", (_, damage) => {
-    const built = buildArchive(withFirst(({ pyc }) => ({ pyc: damage(pyc) })));
+    const built = buildArchive(withFirst(({ pyc }) => ({ pyc: damage(pycFileOf(pyc).bytes()) })));
     const [first] = input.modules;
     expect(built.report.modules).toBe(input.modules.length - 1);
     const row = built.report.excluded.find(({ name }) => name === first?.name);

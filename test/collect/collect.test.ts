@@ -11,6 +11,7 @@ import { enumerateModules } from "../../src/archive/collect-enumerate.ts";
 import { parseTree, readStamps, recordingView, stampedView, writeStamps } from "../../src/archive/collect-stamps.ts";
 import { machineView } from "../../src/archive/collect-view.ts";
 import { collect } from "../../src/archive/collect.ts";
+import { pycFileOf } from "../../src/archive/pyc-file.ts";
 import type { Collected, CollectOptions, InterpreterFacts } from "../../src/archive/collect.ts";
 import { xxh3 } from "../../src/base/digest.ts";
 import { PycdsError } from "../../src/base/errors.ts";
@@ -85,7 +86,7 @@ describe.each(supported)("CPython $version ($exe)", ({ exe, version }) => {
     expect(readdirSync(site)).toEqual(before);
     expect(readdirSync(scratchOf(version))).toEqual([]);
     const [first] = input.modules;
-    expect(first?.pyc).toEqual(readFileSync(first?.pycFile ?? ""));
+    expect(pycFileOf(first?.pyc ?? new Uint8Array()).bytes()).toEqual(readFileSync(first?.pycFile ?? ""));
     expect(buildArchive(input).report.modules).toBe(5);
   });
 
@@ -94,7 +95,7 @@ describe.each(supported)("CPython $version ($exe)", ({ exe, version }) => {
       const { site, write } = world("compile");
       const file = write("m.py", '"""Doc."""\nassert __debug__\ndef f(x: int = 3, *, y=(1, 2.5, "ä", b"b", ...)): return [x for _ in y]\n');
       const { input } = await collectIn(site, { optimize, trace: traceOf([source("m", file)]) });
-      const mine = input.modules[0]?.pyc ?? new Uint8Array();
+      const mine = pycFileOf(input.modules[0]?.pyc ?? new Uint8Array()).bytes();
       execFileSync(exe, [...(optimize === 0 ? [] : [`-${"O".repeat(optimize)}`]), "-m", "py_compile", file], { env });
       const [theirs] = readdirSync(join(site, "__pycache__"));
       expect(Buffer.from(mine).toString("hex")).toBe(readFileSync(join(site, "__pycache__", theirs ?? "")).toString("hex"));

@@ -53,7 +53,7 @@ function world(): { view: TreeView; clock: Clock; now: () => bigint; slept: numb
       },
     },
     view: {
-      stat: (path) => (path === "/f" ? { kind: "directory", mtimeNs: mtime, size: 0, id: "1:1" } : undefined),
+      stat: (path) => (path === "/f" ? { kind: "directory", mtimeNs: mtime, ctimeNs: mtime, size: 0, id: "1:1" } : undefined),
       list: () => {
         const listed = names.map((name) => ({ name, directory: false }));
         onList.shift()?.();

@@ -12,7 +12,7 @@ import type { SectionName } from "../../src/image/schema.ts";
 import { encodeRelocations } from "../../src/image/slots.ts";
 import type { Relocations } from "../../src/image/slots.ts";
 import { StringTable } from "../../src/image/strings.ts";
-import { headerDigest, writeImage } from "../../src/image/writer.ts";
+import { archiveDigest, headerDigest, writeImage } from "../../src/image/writer.ts";
 import { Faults } from "../../src/image/faults.ts";
 import { readFrame } from "../../src/image/frame.ts";
 
@@ -144,7 +144,7 @@ export function resign(bytes: Uint8Array, change: (bytes: Uint8Array, view: Data
     const at = codecs.FileHeader.size + index * codecs.Section.size + codecs.Section.offsetOf("digest");
     view.setBigUint64(at, xxh3(image.section(name)), true);
   });
-  signed.set(sha256(...sectionOrder.map((name) => image.section(name))), codecs.FileHeader.offsetOf("archive_digest"));
+  signed.set(archiveDigest((name) => image.section(name)), codecs.FileHeader.offsetOf("archive_digest"));
   const tableEnd = codecs.FileHeader.size + sectionOrder.length * codecs.Section.size;
   view.setBigUint64(codecs.FileHeader.offsetOf("header_digest"), headerDigest(signed, tableEnd), true);
   return signed;

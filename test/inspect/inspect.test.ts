@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { buildArchive } from "../../src/archive/build.ts";
+import { pycFileOf } from "../../src/archive/pyc-file.ts";
 import type { BuildInput } from "../../src/archive/types.ts";
 import { openImage } from "../../src/image/reader.ts";
 import type { ImageReader } from "../../src/image/reader.ts";
@@ -36,7 +37,7 @@ describe.each(known)("inspection of an archive for $version ($exe)", (python) =>
     input = {
       ...all,
       traced: 2,
-      modules: all.modules.filter(({ name }) => name !== "untraced").map((module) => (module.name === "bad" ? { ...module, pyc: module.pyc.subarray(0, 30) } : module)),
+      modules: all.modules.filter(({ name }) => name !== "untraced").map((module) => (module.name === "bad" ? { ...module, pyc: pycFileOf(module.pyc).bytes().subarray(0, 30) } : module)),
     };
     bytes = buildArchive(input).bytes;
     image = openImage(bytes, "test.pycds");
@@ -87,7 +88,7 @@ describe.each(known)("inspection of an archive for $version ($exe)", (python) =>
     for (const unit of image.units) damaged[offset + Number(unit.data_offset) + unit.data_size - 1] = 0xee;
     const text = verificationText(verifyFile(damaged, "x"));
     image.units.forEach((_, number) => expect(text).toContain(`unit ${number}: its digest differs`));
-    expect(text.split("\n").length).toBeGreaterThanOrEqual(image.units.length + 1);
+    expect(text.split("\n").length).toBeGreaterThanOrEqual(image.units.length);
   });
 
   it("map: checks, and finds any changed number, lost or doubled line", () => {

@@ -1,0 +1,15 @@
+/** A thread of compile-all.ts: compiles batches of .pyc files until it is ended. */
+import { parentPort, workerData } from "node:worker_threads";
+import { loadAbi } from "../abi/load.ts";
+import { compileModule } from "./compile.ts";
+import type { BatchResult, CompileBatch } from "./compile-all.ts";
+
+const abi = loadAbi(String(workerData));
+
+parentPort?.on("message", ({ number, pycs }: CompileBatch) => {
+  const records = pycs.map(({ bytes, file }) => compileModule(bytes, file, abi));
+  const result: BatchResult = { number, records };
+  // handed over, not copied; a reason's empty data has a buffer that others share
+  const buffers = records.flatMap(({ head, data }) => (data.byteLength === 0 ? [head.buffer] : [head.buffer, data.buffer]));
+  parentPort?.postMessage(result, buffers as ArrayBuffer[]);
+});

@@ -1,0 +1,109 @@
+/**
+ * What an earlier build found in .pyc files, by path, for those that have not
+ * changed since: device, inode, size, mtime and ctime are the same, and were old
+ * enough when the file was read that a later change had to show in them (as
+ * git's index does it; ctime can't be set back). With the unit cache such a file need not be
+ * read again: its head and the name of its contents are known.
+ *
+ * The memory is a line of JSON behind its XXH3; anything else counts as none.
+ */
+import { readFileSync } from "node:fs";
+import { z } from "zod";
+import { xxh3 } from "../base/digest.ts";
+import { PycdsError } from "../base/errors.ts";
+import { racyForNs } from "./collect-folders.ts";
+import { statFacts } from "./collect-view.ts";
+import type { FileFacts, TreeView } from "./collect-view.ts";
+import { contentKey, heldPyc } from "./pyc-file.ts";
+import type { PycFile } from "./pyc-file.ts";
+
+/** Stamp, head in hex, key. */
+const rowSchema = z.tuple([z.string(), z.string().max(32), z.string().length(32)]);
+type Row = z.infer<typeof rowSchema>;
+/** Paths beyond these are forgotten, those not met in the last build first. */
+const mostRows = 200_000;
+
+export interface RememberingView extends TreeView {
+  /** The memory to keep for the next build, if it is another one than was read. */
+  memory(): string | undefined;
+}
+
+function stampOf(facts: FileFacts): string {
+  return `${facts.id}:${facts.size}:${facts.mtimeNs}:${facts.ctimeNs}`;
+}
+
+function readMemory(text: string | undefined): Map<string, Row> {
+  const rows = new Map<string, Row>();
+  const end = text?.indexOf("\n") ?? -1;
+  const body = text?.slice(end + 1) ?? "";
+  if (text === undefined || end < 0 || xxh3(Buffer.from(body, "utf8")).toString(16) !== text.slice(0, end)) return rows;
+  const json: unknown = JSON.parse(body);
+  if (typeof json !== "object" || json === null) return rows;
+  for (const [path, row] of Object.entries(json)) {
+    const parsed = rowSchema.safeParse(row);
+    if (parsed.success) rows.set(path, parsed.data);
+  }
+  return rows;
+}
+
+/** @param text what memory() gave in an earlier build */
+export function rememberingView(view: TreeView, text: string | undefined, nowNs: () => bigint): RememberingView {
+  const before = readMemory(text);
+  const met = new Map<string, Row>();
+  let changed = false;
+  return {
+    stat: (path) => view.stat(path),
+    list: (path) => view.list(path),
+    read: (path) => view.read(path),
+    remembered: (path) => {
+      const facts = statFacts(path);
+      if (facts?.kind !== "file") return undefined;
+      const stamp = stampOf(facts);
+      const known = before.get(path);
+      if (known?.[0] === stamp) {
+        met.set(path, known);
+        return rememberedPyc(view, path, known);
+      }
+      const now = nowNs();
+      const bytes = view.read(path);
+      if (bytes === undefined) return undefined;
+      const pyc = heldPyc(bytes);
+      const later = facts.mtimeNs > facts.ctimeNs ? facts.mtimeNs : facts.ctimeNs;
+      if (bytes.byteLength === facts.size && racyForNs(later, now) === 0n && later <= now) {
+        met.set(path, [stamp, Buffer.from(pyc.head).toString("hex"), pyc.key()]);
+        changed = true;
+      }
+      return pyc;
+    },
+    memory: () => {
+      if (!changed) return undefined;
+      const rows = [...met];
+      for (const row of before) if (!met.has(row[0]) && rows.length < mostRows) rows.push(row);
+      const body = JSON.stringify(Object.fromEntries(rows.slice(0, mostRows)));
+      return `${xxh3(Buffer.from(body, "utf8")).toString(16)}\n${body}`;
+    },
+  };
+}
+
+function rememberedPyc(view: TreeView, path: string, [, head, key]: Row): PycFile {
+  return {
+    head: Buffer.from(head, "hex"),
+    key: () => key,
+    bytes: () => {
+      const bytes = view.read(path);
+      if (bytes === undefined || contentKey(bytes) !== key) {
+        throw new PycdsError("PYC_CHANGED", "cannot build the archive", "it changed during the build", { file: path, next: "build again" });
+      }
+      return bytes;
+    },
+  };
+}
+
+/** The memory's text; undefined: there is none. */
+export function readMemoryFile(file: string): string | undefined {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return undefined;
+  }
+}

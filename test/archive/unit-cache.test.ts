@@ -1,0 +1,285 @@
+/** The unit cache and the threads: the same bytes with and without, damage found, nothing half-written. */
+import { spawn, spawnSync } from "node:child_process";
+import { appendFileSync, copyFileSync, mkdirSync, readFileSync, readdirSync, statSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { buildArchive, linkArchive, planArchive } from "../../src/archive/build.ts";
+import { machineView } from "../../src/archive/collect-view.ts";
+import { compileAll } from "../../src/archive/compile-all.ts";
+import { contentKey, heldPyc } from "../../src/archive/pyc-file.ts";
+import { rememberingView } from "../../src/archive/pyc-memo.ts";
+import { NameNumbers } from "../../src/archive/record.ts";
+import type { BuildInput } from "../../src/archive/types.ts";
+import { DamagedCache, UnitCache } from "../../src/archive/unit-cache.ts";
+import { builtPycds } from "../support/built.ts";
+import { pythonEnvironment, pythons } from "../support/pythons.ts";
+import { sampleTree, scratch, treeInput, writeTree } from "./input.ts";
+
+vi.setConfig({ testTimeout: 240_000, hookTimeout: 120_000 });
+
+const python = pythons().find(({ minor }) => minor >= 11 && minor <= 13);
+
+describe("names", () => {
+  it("are one by text, width and ASCII bit, in order of first use, however many", () => {
+    const names = new NameNumbers();
+    const seen = new Map<string, number>();
+    for (let round = 0; round < 30_000; round++) {
+      const text = `name_${(round * 7919) % 9000}${round % 3 === 0 ? "\u00e9" : ""}`;
+      const bytes = Buffer.from(`xx${text}`, "latin1");
+      const word = text.length * 8 + (round % 3 === 0 ? 0 : 1);
+      const known = seen.get(text) ?? seen.size;
+      seen.set(text, known);
+      expect(names.number(bytes, 2, word)).toBe(known);
+    }
+    expect(names.values().map(({ data }) => Buffer.from(data).toString("latin1"))).toEqual([...seen.keys()]);
+    expect(names.number(Buffer.from("ab"), 0, 2 * 8 + 1)).not.toBe(names.number(Buffer.from("ab"), 0, 2 * 8 + 2));
+  });
+});
+
+describe.skipIf(python === undefined)("the unit cache (needs CPython 3.11 to 3.13)", () => {
+  const folder = scratch();
+  afterAll(() => folder.remove());
+  let input: BuildInput;
+  let wanted: Uint8Array;
+  let count = 0;
+
+  beforeAll(() => {
+    if (python === undefined) return;
+    writeTree(join(folder.path, "tree"), { ...sampleTree, "twin_a.py": "x = 'same contents'\n", "twin_b.py": "x = 'same contents'\n" });
+    input = treeInput(python, join(folder.path, "tree"));
+    wanted = buildArchive(input).bytes;
+  });
+
+  const fresh = (): string => {
+    const path = join(folder.path, `cache-${count++}`);
+    mkdirSync(path);
+    return path;
+  };
+  const temporaries = new Set<string>();
+  const opened = (path: string, maker = "maker"): UnitCache =>
+    new UnitCache({ folder: path, maker, random: `r${count++}`, onTemporary: (file, exists) => void (exists ? temporaries.add(file) : temporaries.delete(file)) });
+  const link = async (cache: UnitCache): Promise<Uint8Array> => {
+    const plan = planArchive(input);
+    const linked = linkArchive(plan, await compileAll(plan.placed, input.abi, cache, 0, () => undefined));
+    const bytes = new Uint8Array(linked.size);
+    linked.emit({ write: (at, part) => bytes.set(part, at) });
+    return bytes;
+  };
+  const filled = async (): Promise<string> => {
+    const path = fresh();
+    const cache = opened(path);
+    await link(cache);
+    cache.publish();
+    cache.close();
+    return path;
+  };
+  const hits = (cache: UnitCache): number => input.modules.filter(({ pyc }) => pyc instanceof Uint8Array && cache.get(contentKey(pyc)) !== undefined).length;
+
+  it("gives the bytes of a build without it, while it is filled, from it, and after one module changed", async () => {
+    const path = fresh();
+    const first = opened(path);
+    expect(hits(first)).toBe(0);
+    expect(Buffer.compare(await link(first), wanted)).toBe(0);
+    first.publish();
+    first.close();
+    const second = opened(path);
+    expect(hits(second)).toBe(input.modules.length);
+    expect(Buffer.compare(await link(second), wanted)).toBe(0);
+    second.publish();
+    second.close();
+    expect(readdirSync(path)).toHaveLength(1);
+    expect(temporaries.size).toBe(0);
+  });
+
+  it("keeps what another toolchain or layout made apart", async () => {
+    const other = opened(await filled(), "other");
+    expect(hits(other)).toBe(0);
+    other.close();
+  });
+
+  it("does not look at the stamp in a .pyc's header", () => {
+    const [pyc] = input.modules.map((module) => module.pyc);
+    if (!(pyc instanceof Uint8Array)) throw new Error("no .pyc");
+    const later = Uint8Array.from(pyc);
+    later[9] = (later[9] ?? 0) ^ 0xff;
+    expect(contentKey(later)).toBe(contentKey(pyc));
+    later[20] = (later[20] ?? 0) ^ 0xff;
+    expect(contentKey(later)).not.toBe(contentKey(pyc));
+  });
+
+  it("is nowhere believed where a byte changed: the unit is compiled again, or the damage named", async () => {
+    const path = await filled();
+    const [name = ""] = readdirSync(path);
+    const sound = readFileSync(join(path, name));
+    let named = 0;
+    for (let at = 5; at < sound.byteLength; at += Math.ceil(sound.byteLength / 150)) {
+      const damaged = Buffer.from(sound);
+      damaged[at] = (damaged[at] ?? 0) ^ 0x10;
+      writeFileSync(join(path, name), damaged);
+      const cache = opened(path);
+      try {
+        expect(Buffer.compare(await link(cache), wanted), `byte ${at}`).toBe(0);
+      } catch (error) {
+        expect(error, `byte ${at}`).toBeInstanceOf(DamagedCache);
+        named += 1;
+        cache.discard();
+        expect(readdirSync(path).filter((each) => each.endsWith(".pack"))).toEqual([]);
+      }
+      cache.close();
+    }
+    expect(named).toBeGreaterThan(0);
+  });
+
+  it("is opened when packs are cut, empty or foreign, and deletes them", async () => {
+    const path = await filled();
+    const [name = ""] = readdirSync(path);
+    for (const size of [0, 10, 24, 1000, statSync(join(path, name)).size - 1]) {
+      copyFileSync(join(path, name), join(path, "maker-cut.pack"));
+      truncateSync(join(path, "maker-cut.pack"), size);
+      const cache = opened(path);
+      expect(hits(cache)).toBe(input.modules.length);
+      cache.close();
+      expect(readdirSync(path)).toEqual([name]);
+    }
+  });
+
+  it("stays small: the least recently used packs go, and what a killed build left", async () => {
+    const path = await filled();
+    const [name = ""] = readdirSync(path);
+    const old = new Date(Date.now() - 3 * 24 * 3600 * 1000);
+    for (let number = 0; number < 40; number++) {
+      copyFileSync(join(path, name), join(path, `else-${number}.pack`));
+      utimesSync(join(path, `else-${number}.pack`), new Date(old.getTime() + number * 1000), new Date(old.getTime() + number * 1000));
+    }
+    writeFileSync(join(path, "else-1.tmp"), "left over");
+    utimesSync(join(path, "else-1.tmp"), old, old);
+    utimesSync(join(path, name), old, old);
+    const cache = opened(path);
+    await link(cache);
+    cache.publish();
+    cache.close();
+    const left = readdirSync(path);
+    expect(left).toHaveLength(16);
+    expect(left).toContain(name); // it was used
+    expect(left).toContain("else-39.pack");
+  });
+
+  it("serves two builds at a time", async () => {
+    const path = fresh();
+    const one = opened(path);
+    const two = opened(path);
+    const both = await Promise.all([link(one), link(two)]);
+    one.publish();
+    two.publish();
+    one.close();
+    two.close();
+    for (const bytes of both) expect(Buffer.compare(bytes, wanted)).toBe(0);
+    const after = opened(path);
+    expect(Buffer.compare(await link(after), wanted)).toBe(0);
+    after.close();
+  });
+});
+
+describe("the memory of .pyc files", () => {
+  const folder = scratch();
+  afterAll(() => folder.remove());
+  const now = (): bigint => BigInt(Date.now() + 3_600_000) * 1_000_000n;
+  const file = join(folder.path, "m.pyc");
+
+  it("spares reading what has not changed, and nothing else", () => {
+    writeFileSync(file, Buffer.alloc(50, 7));
+    const first = rememberingView(machineView, undefined, now);
+    expect(first.remembered?.(file)?.key()).toBe(heldPyc(readFileSync(file)).key());
+    const memory = first.memory();
+    let reads = 0;
+    const counting = { ...machineView, read: (path: string) => { reads += 1; return machineView.read(path); } };
+    const second = rememberingView(counting, memory, now);
+    expect(second.remembered?.(file)?.key()).toBe(heldPyc(readFileSync(file)).key());
+    expect(Buffer.from(second.remembered?.(file)?.head ?? []).equals(Buffer.alloc(16, 7))).toBe(true);
+    expect(reads).toBe(0);
+    expect(second.memory()).toBeUndefined();
+    // the same size, and the mtime set back: the ctime tells
+    const { atime, mtime } = statSync(file);
+    writeFileSync(file, Buffer.alloc(50, 8));
+    utimesSync(file, atime, mtime);
+    expect(rememberingView(counting, memory, now).remembered?.(file)?.key()).toBe(heldPyc(Buffer.alloc(50, 8)).key());
+    expect(reads).toBe(1);
+  });
+
+  it("does not remember a file that was just written, and forgets all of a damaged memory", () => {
+    writeFileSync(file, Buffer.alloc(60, 1));
+    const racy = rememberingView(machineView, undefined, () => statSync(file, { bigint: true }).ctimeNs);
+    expect(racy.remembered?.(file)).toBeDefined();
+    expect(racy.memory()).toBeUndefined();
+    const settled = rememberingView(machineView, undefined, now);
+    settled.remembered?.(file);
+    const memory = settled.memory() ?? "";
+    for (const text of ["", "x", memory.slice(0, -1), memory.replace("m.pyc", "n.pyc"), `0\n{}`]) {
+      const view = rememberingView(machineView, text, now);
+      view.remembered?.(file);
+      expect(view.memory()).toBeDefined();
+    }
+  });
+});
+
+describe.skipIf(python === undefined)("pycds build with threads and the cache (needs CPython 3.11 to 3.13)", () => {
+  const folder = scratch();
+  afterAll(() => folder.remove());
+  const cache = join(folder.path, "cache");
+  const tree = join(folder.path, "tree");
+  const env = (more: object = {}): NodeJS.ProcessEnv => ({ ...pythonEnvironment(), XDG_CACHE_HOME: cache, ...more });
+  const trace = join(folder.path, "t.trace");
+  const pycds = (args: readonly string[], more: object = {}): void => {
+    const { status, stderr } = spawnSync(process.execPath, [bin, ...args], { encoding: "utf8", env: env(more) });
+    expect(stderr).toBe("");
+    expect(status).toBe(0);
+  };
+  const build = (name: string, more: object = {}): Buffer => {
+    pycds(["build", "-q", "--trace", trace, "-o", join(folder.path, name)], more);
+    return readFileSync(join(folder.path, name));
+  };
+
+  let bin = "";
+
+  beforeAll(async () => {
+    if (python === undefined) return;
+    bin = await builtPycds();
+    const lines = Array.from({ length: 40 }, (_, n) => `def f${n}(a, b=${n}): return (a.x${n}, 'text ${n}', b)`).join("\n");
+    const names = Array.from({ length: 260 }, (_, n) => `m${n}`);
+    writeTree(tree, { ...Object.fromEntries(names.map((name) => [`${name}.py`, `${lines}\nn = '${name}'\n`])), "app.py": names.map((name) => `import ${name}`).join("\n") });
+    spawnSync(python.exe, ["-m", "compileall", "-q", tree], { env: env() });
+    pycds(["trace", "-o", trace, "--", python.exe, join(tree, "app.py")]);
+  });
+
+  it("gives the bytes of one without, from the second build on too", () => {
+    const without = build("without.pycds", { PYCDS_UNIT_CACHE: "off" });
+    expect(build("first.pycds").equals(without)).toBe(true);
+    expect(readdirSync(join(cache, "pycds/units")).filter((name) => name.endsWith(".pack"))).toHaveLength(1);
+    expect(build("second.pycds").equals(without)).toBe(true);
+    // a pack that is damaged where only the last pass reads is done without
+    const [pack = ""] = readdirSync(join(cache, "pycds/units")).filter((name) => name.endsWith(".pack"));
+    const bytes = readFileSync(join(cache, "pycds/units", pack));
+    for (let at = 3000; at < bytes.byteLength - 200_000; at += 5000) bytes[at] = (bytes[at] ?? 0) ^ 1;
+    writeFileSync(join(cache, "pycds/units", pack), bytes);
+    expect(build("third.pycds").equals(without)).toBe(true);
+    // and so is a folder that can't be used
+    appendFileSync(join(folder.path, "file"), "");
+    expect(build("fourth.pycds", { XDG_CACHE_HOME: join(folder.path, "file") }).equals(without)).toBe(true);
+  });
+
+  it("leaves nothing half-written when it is interrupted", async () => {
+    const other = join(folder.path, "other");
+    const output = join(folder.path, "interrupted.pycds");
+    for (const delay of [150, 400, 800]) {
+      const child = spawn(process.execPath, [bin, "build", "-q", "--trace", trace, "-o", output], { env: env({ XDG_CACHE_HOME: other }), stdio: "ignore" });
+      const ended = new Promise((resolve) => child.on("close", resolve));
+      await new Promise((resolve) => setTimeout(resolve, delay));
+      child.kill("SIGINT");
+      await ended;
+      const left = [...readdirSync(folder.path), ...(readdirSync(folder.path).includes("other") ? readdirSync(other, { recursive: true, encoding: "utf8" }) : [])];
+      expect(left.filter((name) => name.endsWith(".tmp"))).toEqual([]);
+    }
+    build("interrupted.pycds", { XDG_CACHE_HOME: other });
+    expect(readFileSync(output).equals(build("again.pycds", { PYCDS_UNIT_CACHE: "off" }))).toBe(true);
+  });
+});
