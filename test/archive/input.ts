@@ -39,7 +39,7 @@ export function targetOf(python: TestPython): TargetInfo {
   return {
     hexversion,
     pycMagic,
-    flavour: "release",
+    flavour: python.flavour,
     platform: "linux-x86_64",
     cacheTag,
     optimize: 0,

@@ -3,9 +3,10 @@
  * line, and the program runs as in stock. A free-threaded Python keeps its GIL off
  * (facts/cpython.md §8: a module without Py_mod_gil would switch it on), whichever library it loads.
  */
-import { copyFileSync } from "node:fs";
+import { chmodSync, copyFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describeMarker } from "../../src/trace/describe-script.ts";
 import { install } from "../../src/venv/install.ts";
 import { uninstall } from "../../src/venv/uninstall.ts";
 import { checkout } from "../support/built.ts";
@@ -101,3 +102,34 @@ for (const { version, release, exe, flavour } of builds) {
     });
   });
 }
+
+/** Interpreters that are not on this machine, by what they would say of themselves. */
+describe("builds without layout data: one line, status 2, and the program runs as in stock", () => {
+  const said = {
+    executable: "/opt/bin/python", implementation: "cpython", hexversion: 0x030e_00f0, version: "3.14.0", pycMagic: 0x0a0d_0e2b, cacheTag: "cpython-314", platform: "linux-x86_64",
+    pointerSize: 8, freeThreaded: false, debug: false, suffixes: [{ suffix: ".py", loader: "source" }], prefix: "/opt", basePrefix: "/opt", stdlib: "/opt/lib", dynload: null, sitePackages: ["/opt/site"], sysPath: [],
+  };
+  const others = [
+    ["free-threaded 3.14", { freeThreaded: true }, /^pycds: error: no layout data for cpython-3\.14-linux-x86_64-freethreaded — known: .* — use a CPython of that list, .*\n$/],
+    ["a debug build", { debug: true }, /^pycds: error: debug builds of CPython are not served \(cpython-3\.14-linux-x86_64-debug\) — .* — use a release build\n$/],
+    ["a free-threaded debug build", { debug: true, freeThreaded: true }, /^pycds: error: cannot use interpreter \(.*\) — it is a free-threaded debug build, for which there are no archives — .*\n$/],
+    ["a 32-bit build", { pointerSize: 4 }, /it is a 32-bit build, for which there are no archives/],
+    ["PyPy", { implementation: "pypy", version: "3.10.14" }, /^pycds: error: cannot use interpreter \(.*\) — it is pypy 3\.10\.14, not CPython — .*\n$/],
+  ] as const;
+  let world: World;
+  beforeAll(() => {
+    world = new World("");
+  });
+  afterAll(() => world.remove());
+
+  it.each(others)("%s", (name, differs, line) => {
+    const exe = world.write(`${name.replaceAll(" ", "-")}/bin/python`, `#!/bin/sh\n[ "$1" = -I ] && printf '%s\\n' '${describeMarker}${JSON.stringify({ ...said, ...differs })}' || echo "$@"\n`);
+    chmodSync(exe, 0o755);
+    for (const command of [["install"], ["build", "--all", "-o", world.path("x.pycds")]]) {
+      const { status, stdout, stderr } = world.cli([...command, "--python", exe]);
+      expect([status, stdout]).toEqual([2, ""]);
+      expect(stderr).toMatch(line);
+    }
+    expect(world.cli(["run", "--", exe, "app.py"])).toMatchObject({ status: 0, stdout: "app.py\n", stderr: "" });
+  });
+});

@@ -13,16 +13,18 @@ import { loadAbi } from "../../src/abi/load.ts";
 import { buildArchive } from "../../src/archive/build.ts";
 import type { BuildInput } from "../../src/archive/types.ts";
 import { sampleTree, treeInput, writeTree } from "../archive/input.ts";
-import { pythonEnvironment, pythons } from "../support/pythons.ts";
+import { allPythons, pythonEnvironment, pythons } from "../support/pythons.ts";
+import type { TestPython } from "../support/pythons.ts";
 import { Damage } from "./damage.ts";
 import { compileShim, scratchFolder } from "./support.ts";
 
 const live = fileURLToPath(new URL("live.py", import.meta.url));
 const run = promisify(execFile);
 const folder = scratchFolder();
-let shim = "";
+const shims = { release: join(folder.path, "shim.so"), freethreaded: join(folder.path, "shim_t.so") };
+const shimFor = ({ flavour }: TestPython): string => shims[flavour === "freethreaded" ? "freethreaded" : "release"];
 beforeAll(async () => {
-  shim = await compileShim(join(folder.path, "shim.so"));
+  await Promise.all([compileShim(shims.release), compileShim(shims.freethreaded, "freethreaded")]);
 }, 120_000);
 afterAll(() => folder.remove());
 
@@ -59,13 +61,15 @@ interface Result {
   readonly versions: { readonly unique: boolean; readonly min: number } | null;
 }
 
-const supported = pythons().filter(({ minor }) => minor >= 11 && minor <= 13);
+/** Release builds, and 3.13t. */
+const supported = [...pythons().filter(({ minor, flavour }) => minor >= 11 && minor <= 13 && flavour === "release"), ...allPythons().filter(({ version }) => version === "3.13t")];
 
-it.skip.each(["3.11", "3.12", "3.13"].filter((version) => !supported.some((each) => each.version === version)))("CPython %s (not on this machine)", () => undefined);
+it.skip.each(["3.11", "3.12", "3.13", "3.13t"].filter((version) => !supported.some((each) => each.version === version)))("CPython %s (not on this machine)", () => undefined);
 
 describe.each(supported)("CPython $version ($exe)", (python) => {
   const at = (name: string): string => join(folder.path, python.exe.replaceAll("/", "-"), name);
   const archive = at("live.pycds");
+  const shim = shimFor(python);
   let input: BuildInput;
   let bytes: Uint8Array = new Uint8Array();
   const written = (name: string, content: Uint8Array): string => {
@@ -139,7 +143,7 @@ describe.each(supported)("CPython $version ($exe)", (python) => {
       [with_("tag32", (d) => d.setHeader({ cache_tag: text("x".repeat(32)) })), /^its cache tag is x{32},/],
       [with_("platform", (d) => d.setHeader({ platform: text("linux-riscv64") })), /^it is for linux-riscv64, this is linux-/],
       [with_("debug", (d) => d.setHeader({ abi_flags: 2 })), /another build flavour/],
-      [with_("threaded", (d) => d.setHeader({ abi_flags: 1 })), /another build flavour/],
+      [with_("threads", (d) => d.setHeader({ abi_flags: 1 - header.abi_flags })), /another build flavour/],
       [with_("level", (d) => d.setHeader({ optimize: 2 })), /-O level 2/],
       [with_("type", (d) => d.set("abi", 0, { type_offset: 0 })), /type elsewhere/],
       [with_("basicsize", (d) => d.set("abi", 0, { code_basicsize: (d.rows("abi")[0]?.code_basicsize ?? 0) + 8 })), /its code objects have/],
@@ -172,8 +176,8 @@ describe.each(supported)("CPython $version ($exe)", (python) => {
   });
 
   it("is refused by every other interpreter", async () => {
-    for (const other of pythons()) {
-      const { stdout } = await run(other.exe, ["-S", live, "check", shim, archive], { env: pythonEnvironment() });
+    for (const other of new Set([...pythons(), ...supported])) {
+      const { stdout } = await run(other.exe, ["-S", live, "check", shimFor(other), archive], { env: pythonEnvironment() });
       const why = JSON.parse(stdout) as string | null;
       if (other.version === python.version) continue; // the same minor may be the same build
       expect([other.version, why]).toEqual([other.version, expect.stringMatching(/^it is for Python 3\./)]);

@@ -28,8 +28,9 @@ export function compileHarness(output: string, flags: readonly string[] = ["-O2"
   return compile(flags, [...["harness.c", "bytes.c", "damage.c", "walk.c", "fake_python.c"].map((name) => join(here, name)), ...withoutPython], output);
 }
 
-export function compileShim(output: string): Promise<string> {
-  return compile(["-O2", "-fPIC", "-shared", "-fvisibility=hidden"], [join(here, "shim.c"), ...withoutPython, ...runtime("selfcheck", "py")], output);
+/** For one flavour of CPython, as the runtime is. */
+export function compileShim(output: string, flavour: "release" | "freethreaded" = "release"): Promise<string> {
+  return compile(["-O2", "-fPIC", "-shared", "-fvisibility=hidden", ...(flavour === "freethreaded" ? ["-DPYCDS_FREE_THREADED"] : [])], [join(here, "shim.c"), ...withoutPython, ...runtime("selfcheck", "py")], output);
 }
 
 /** Runs the harness; a crash, a sanitizer's report or a failed check throws with what it wrote. */
