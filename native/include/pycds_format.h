@@ -218,15 +218,39 @@ typedef struct PycdsAbi {
     int32_t small_int_min; /* first small int singleton */
     int32_t small_int_max; /* last small int singleton */
     uint32_t gc_header_size; /* bytes before a GC object */
-    uint32_t reserved; /* 0 */
+    uint32_t cfunction_def; /* of m_ml, the PyMethodDef, in a builtin function */
+    uint32_t gc_generations; /* the three generations of the collector, in its state; none: no such collector, the rest of gc_* is none too */
+    uint32_t gc_generation_size; /* bytes of a generation; it begins with the head of its list */
+    uint32_t gc_threshold; /* i32 in a generation */
+    uint32_t gc_count; /* i32 in a generation */
+    uint32_t gc_generation0; /* in the state: pointer to the first generation's head */
+    uint32_t gc_enabled; /* in the state: i32 */
+    uint32_t gc_debug; /* in the state: i32 */
+    uint32_t gc_collecting; /* in the state: i32, not 0 while it runs */
+    uint32_t gc_callbacks; /* in the state: list of callbacks, or NULL */
+    uint32_t gc_long_lived_total; /* in the state: i64, what survived the last full collection */
+    uint32_t gc_long_lived_pending; /* in the state: i64, what came to the oldest generation since */
+    uint32_t gc_initial_threshold; /* the first generation's threshold while nobody set one */
 } PycdsAbi;
-_Static_assert(sizeof(PycdsAbi) == 24, "PycdsAbi");
+_Static_assert(sizeof(PycdsAbi) == 72, "PycdsAbi");
 _Static_assert(offsetof(PycdsAbi, type_offset) == 0, "PycdsAbi.type_offset");
 _Static_assert(offsetof(PycdsAbi, code_basicsize) == 4, "PycdsAbi.code_basicsize");
 _Static_assert(offsetof(PycdsAbi, small_int_min) == 8, "PycdsAbi.small_int_min");
 _Static_assert(offsetof(PycdsAbi, small_int_max) == 12, "PycdsAbi.small_int_max");
 _Static_assert(offsetof(PycdsAbi, gc_header_size) == 16, "PycdsAbi.gc_header_size");
-_Static_assert(offsetof(PycdsAbi, reserved) == 20, "PycdsAbi.reserved");
+_Static_assert(offsetof(PycdsAbi, cfunction_def) == 20, "PycdsAbi.cfunction_def");
+_Static_assert(offsetof(PycdsAbi, gc_generations) == 24, "PycdsAbi.gc_generations");
+_Static_assert(offsetof(PycdsAbi, gc_generation_size) == 28, "PycdsAbi.gc_generation_size");
+_Static_assert(offsetof(PycdsAbi, gc_threshold) == 32, "PycdsAbi.gc_threshold");
+_Static_assert(offsetof(PycdsAbi, gc_count) == 36, "PycdsAbi.gc_count");
+_Static_assert(offsetof(PycdsAbi, gc_generation0) == 40, "PycdsAbi.gc_generation0");
+_Static_assert(offsetof(PycdsAbi, gc_enabled) == 44, "PycdsAbi.gc_enabled");
+_Static_assert(offsetof(PycdsAbi, gc_debug) == 48, "PycdsAbi.gc_debug");
+_Static_assert(offsetof(PycdsAbi, gc_collecting) == 52, "PycdsAbi.gc_collecting");
+_Static_assert(offsetof(PycdsAbi, gc_callbacks) == 56, "PycdsAbi.gc_callbacks");
+_Static_assert(offsetof(PycdsAbi, gc_long_lived_total) == 60, "PycdsAbi.gc_long_lived_total");
+_Static_assert(offsetof(PycdsAbi, gc_long_lived_pending) == 64, "PycdsAbi.gc_long_lived_pending");
+_Static_assert(offsetof(PycdsAbi, gc_initial_threshold) == 68, "PycdsAbi.gc_initial_threshold");
 
 /* One comparison with a live object; any difference refuses the archive. */
 typedef struct PycdsSelfCheck {

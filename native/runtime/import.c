@@ -51,10 +51,20 @@ static PyObject *release(PyObject *manager, PyObject *module) {
     return released(module, result == NULL, type, value, traceback);
 }
 
+static int is_gc(PyObject *name) { return name == state.n_gc || PyUnicode_CompareWithASCIIString(name, "gc") == 0; }
+
+static PyObject *load_now(PyObject *name, PyObject *import, int lazy) {
+    const int outermost = gc_defer();
+    PyObject *module = find_and_load_unlocked(name, import, lazy);
+    if (is_gc(name)) gc_module_imported();
+    if (outermost) gc_resume();
+    return module;
+}
+
 /* with _ModuleLockManager(name): _find_and_load_unlocked(name, import_), while no other thread is about (locks.c). */
 static PyObject *load_unwaited(PyObject *name, PyObject *import, int lazy, unsigned long serial) {
     PyObject *type, *value, *traceback;
-    PyObject *module = find_and_load_unlocked(name, import, lazy);
+    PyObject *module = load_now(name, import, lazy);
     PyErr_Fetch(&type, &value, &traceback);
     int failed = locks_leave(serial) < 0;
     return released(module, failed, type, value, traceback);
@@ -148,7 +158,7 @@ static PyObject *load_waiting(PyObject *name, PyObject *import, int lazy, PyObje
     if (module == NEEDS_LOADING) {
         Py_DecRef(module);
         *loaded = 1;
-        return release(manager, find_and_load_unlocked(name, import, lazy));
+        return release(manager, load_now(name, import, lazy));
     }
     module = release(manager, module);
     if (!module || (module == PY_NONE && state.forms.always_locks)) return module;

@@ -142,6 +142,7 @@ static int activate(const char *archive, char separator, const char *trace) {
     }
     state.active = 1;
     pure_start();
+    if (state.layer_count > 0) gc_init();
     return 0;
 }
 
@@ -237,6 +238,7 @@ static PyObject *module_status(PyObject *self, PyObject *args) {
         put(dict, "hit", PyLong_FromUnsignedLong(state.hits)) < 0 ||
         put(dict, "miss", PyLong_FromUnsignedLong(state.misses)) < 0 ||
         put(dict, "stale", PyLong_FromUnsignedLong(state.stales)) < 0 ||
+        put(dict, "collector", PyUnicode_FromString(here && gc_is_deferred() ? "deferred" : "stock")) < 0 ||
         put(dict, "tracing", PyBool_FromLong(here && trace_active)) < 0) {
         Py_DecRef(dict);
         return NULL;

@@ -18,6 +18,7 @@
  *   unlocked.c  _find_and_load_unlocked: the parent, find, load, bind
  *   import.c    _find_and_load and _handle_fromlist
  *   pure*.c     results of pure functions: code of source strings, patterns (pure.h)
+ *   gc.c        the collector, deferred during outermost imports
  *   trace.c     records imports
  *   log.c       PYCDS_LOG, PYCDSVERBOSE
  *   module.c    activation; the extension module `_pycds`

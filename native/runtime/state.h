@@ -14,7 +14,8 @@
 #define STATE_NAMES(X) \
     X(__name__) X(__loader__) X(__package__) X(__spec__) X(__path__) X(__file__) X(__cached__) X(__all__) \
     X(__enter__) X(__exit__) X(_initializing) X(_uninitialized_submodules) X(_set_fileattr) X(_cached) X(cached) X(origin) \
-    X(loader) X(submodule_search_locations) X(find_spec) X(exec) X(release) X(owner) X(count) X(_get_module_lock) X(pop) X(append) X(extend) X(name) X(path) X(_loaders) X(__dict__)
+    X(loader) X(submodule_search_locations) X(find_spec) X(exec) X(release) X(owner) X(count) X(_get_module_lock) X(pop) X(append) X(extend) X(name) X(path) X(_loaders) X(__dict__) \
+    X(gc)
 
 /* The most archives that one process serves from: a base, a venv's, an application's, and room. */
 #define LAYERS_MAX 8
@@ -173,6 +174,18 @@ void pure_stop(void);
 void pure_log(void);
 /* Looks whether re is there by now, and hooks its compiler then: to be called after an import of `name` (NULL: any). */
 void pure_regex_imported(PyObject *name);
+
+/* ---- gc.c ---------------------------------------------------------------------- */
+
+/* Finds the collector's state, once the archive is loaded; without it, or under PYCDS_GC=stock, the rest does nothing. */
+void gc_init(void);
+/* An import begins that really loads something. 1: the outermost, gc_resume() must follow. Leaves a pending exception alone, as the next does. */
+int gc_defer(void);
+void gc_resume(void);
+/* The module gc may be there now: from its functions on the program's word counts. */
+void gc_module_imported(void);
+/* Imports still defer the collector in this process. */
+int gc_is_deferred(void);
 
 /* ---- trace.c -------------------------------------------------------------------- */
 

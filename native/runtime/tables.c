@@ -141,11 +141,23 @@ static int check_hash(const uint32_t *table, uint32_t size, uint32_t items, cons
 
 /* ---- the tables ------------------------------------------------------------------ */
 
+/* All of it is none, or offsets in a state of at most 4 KiB, each aligned to its size. */
+static int collector_ok(const PycdsAbi *abi) {
+    const uint32_t pointers[] = {abi->gc_generations, abi->gc_generation_size, abi->gc_generation0, abi->gc_callbacks, abi->gc_long_lived_total, abi->gc_long_lived_pending};
+    const uint32_t words[] = {abi->gc_threshold, abi->gc_count, abi->gc_enabled, abi->gc_debug, abi->gc_collecting};
+    const int known = abi->gc_generations != PYCDS_NONE;
+    int ok = abi->cfunction_def % 8 == 0 && abi->cfunction_def <= 64;
+    for (size_t i = 0; i < sizeof pointers / sizeof pointers[0]; i++) ok &= known ? pointers[i] % 8 == 0 && pointers[i] <= 4096 : pointers[i] == PYCDS_NONE;
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) ok &= known ? words[i] % 4 == 0 && words[i] <= 4096 : words[i] == PYCDS_NONE;
+    return ok && (!known || (abi->gc_threshold + 4 <= abi->gc_generation_size && abi->gc_count + 4 <= abi->gc_generation_size));
+}
+
 static int check_abi(const Archive *a, char why[PYCDS_WHY]) {
     const PycdsAbi *abi = a->abi;
     /* code_basicsize: an upper bound that no layout comes near, so that sums with it stay small. */
     if (abi->type_offset % 8 != 0 || abi->type_offset > 64 || abi->code_basicsize < abi->type_offset + 8 || abi->code_basicsize > 4096 ||
-        abi->small_int_min < -5 || abi->small_int_max > 1024 || abi->small_int_min > abi->small_int_max)
+        abi->small_int_min < -5 || abi->small_int_max > 1024 || abi->small_int_min > abi->small_int_max ||
+        !collector_ok(abi))
         return refuse(why, "its ABI description is impossible");
     for (uint32_t i = 0; i < a->self_check_count; i++) {
         const PycdsSelfCheck *c = &a->self_checks[i];

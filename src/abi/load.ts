@@ -126,6 +126,8 @@ export function makeAbi(data: AbiData): Abi {
     hasField: (name, field) => struct(name).fields.has(field),
     immortalHeader: Uint8Array.from(Buffer.from(data.immortalHeader, "hex")),
     gcHeaderSize: data.gcHeaderSize,
+    ...(data.collector === undefined ? {} : { collector: data.collector }),
+    cfunctionDef: data.cfunctionDef,
     gcKinds: new Set(gcKindTypes.filter(([, type]) => gcTypes.has(type)).map(([kind]) => kind)),
     smallInts: data.smallInts,
     hasSliceConstants: data.sliceConstants,

@@ -61,6 +61,33 @@ export const abiDataSchema = z.strictObject({
   /** Bytes 0 … ob_type, in hex, of an object that is never freed. */
   immortalHeader: z.string().regex(/^(?:[0-9a-f]{2})+$/),
   gcHeaderSize: count,
+  /** Offset of m_ml, the PyMethodDef, in a PyCFunctionObject. */
+  cfunctionDef: count,
+  /**
+   * The state of a collector with generations (Include/internal: struct _gc_runtime_state), as offsets in it; absent in
+   * free-threaded builds. early releases of 3.14 (3.14.3 is one) have an incremental collector instead: those of the same minor are told apart at run time.
+   */
+  collector: z.strictObject({
+    enabled: count,
+    debug: count,
+    /** Three of struct gc_generation. */
+    generations: count,
+    /** Points at the head of the first of them. */
+    generation0: count,
+    collecting: count,
+    callbacks: count,
+    longLivedTotal: count,
+    longLivedPending: count,
+    generationSize: count,
+    /** In a generation, as the next two. */
+    head: z.literal(0),
+    threshold: count,
+    count,
+    /** Bytes of enabled, debug, threshold, count and collecting. */
+    wordSize: z.literal(4),
+    /** What gc.get_threshold()[0] begins with. */
+    initialThreshold: count,
+  }).optional(),
   int: z.strictObject({
     digitBits: count,
     digitSize: z.literal(4),

@@ -47,6 +47,22 @@ export interface SelfCheck {
   readonly name: string;
 }
 
+/** Offsets in the state of a collector with generations; schema.ts says what each is. */
+export interface Collector {
+  readonly enabled: number;
+  readonly debug: number;
+  readonly generations: number;
+  readonly generation0: number;
+  readonly collecting: number;
+  readonly callbacks: number;
+  readonly longLivedTotal: number;
+  readonly longLivedPending: number;
+  readonly generationSize: number;
+  readonly threshold: number;
+  readonly count: number;
+  readonly initialThreshold: number;
+}
+
 export interface Abi {
   /** `cpython-3.11-linux-x86_64-release`. */
   readonly id: string;
@@ -67,6 +83,10 @@ export interface Abi {
   readonly immortalHeader: Uint8Array;
   /** Bytes of the GC header in front of GC objects (0 in free-threaded builds). */
   readonly gcHeaderSize: number;
+  /** The collector's state; absent where it has no generations (schema.ts). */
+  readonly collector?: Collector;
+  /** Offset of the PyMethodDef pointer in a builtin function. */
+  readonly cfunctionDef: number;
   /** Which of our types carry a GC header. */
   readonly gcKinds: ReadonlySet<"tuple" | "frozenset" | "slice" | "code">;
   /** Range of ints that are singletons of the interpreter. */

@@ -13,7 +13,7 @@ import { latin1CodePoint } from "../graph/names.ts";
 import { encodeTable } from "../image/codec.ts";
 import type { RecordOf } from "../image/codec.ts";
 import { encodeMeta } from "../image/meta.ts";
-import { abiFlag, features, objectAlignment, selfCheckSubject, selfCheckWhat } from "../image/schema.ts";
+import { abiFlag, features, none, objectAlignment, selfCheckSubject, selfCheckWhat } from "../image/schema.ts";
 import { requestAddresses } from "../image/slots.ts";
 import { StringTable } from "../image/strings.ts";
 import { encodeSections, finishImage, layOutImage } from "../image/writer.ts";
@@ -285,7 +285,19 @@ function abiRecord({ abi }: BuildInput): RecordOf<"Abi"> {
     small_int_min: abi.smallInts.min,
     small_int_max: abi.smallInts.max,
     gc_header_size: abi.gcHeaderSize,
-    reserved: 0,
+    cfunction_def: abi.cfunctionDef,
+    gc_generations: abi.collector?.generations ?? none,
+    gc_generation_size: abi.collector?.generationSize ?? none,
+    gc_threshold: abi.collector?.threshold ?? none,
+    gc_count: abi.collector?.count ?? none,
+    gc_generation0: abi.collector?.generation0 ?? none,
+    gc_enabled: abi.collector?.enabled ?? none,
+    gc_debug: abi.collector?.debug ?? none,
+    gc_collecting: abi.collector?.collecting ?? none,
+    gc_callbacks: abi.collector?.callbacks ?? none,
+    gc_long_lived_total: abi.collector?.longLivedTotal ?? none,
+    gc_long_lived_pending: abi.collector?.longLivedPending ?? none,
+    gc_initial_threshold: abi.collector?.initialThreshold ?? none,
   };
 }
 

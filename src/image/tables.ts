@@ -59,13 +59,30 @@ class TableChecks {
   abi(): void {
     const [abi] = this.image.abi;
     if (abi === undefined) return;
-    if (abi.reserved !== 0) this.row("abi", 0, "reserved")("it is not 0");
     // What any CPython has (facts/cpython.md §1, §3): -5 … 256, or 1024 from 3.15 on; sizes with room to grow.
     if (abi.small_int_min !== -5) this.row("abi", 0, "small_int_min")(`${abi.small_int_min} cannot be the first small int`);
     if (abi.small_int_max < 256 || abi.small_int_max > 1024) this.row("abi", 0, "small_int_max")(`${abi.small_int_max} cannot be the last small int`);
     if (abi.type_offset === 0 || abi.type_offset % 8 !== 0 || abi.type_offset > 64) this.row("abi", 0, "type_offset")(`${abi.type_offset} cannot be the offset of ob_type`);
     if (abi.code_basicsize < abi.type_offset + 8 || abi.code_basicsize > largestBasicsize) this.row("abi", 0, "code_basicsize")(`${abi.code_basicsize} cannot be the size of a code object`);
     if (abi.gc_header_size % 8 !== 0 || abi.gc_header_size > 64) this.row("abi", 0, "gc_header_size")(`${abi.gc_header_size} bytes cannot be a GC header`);
+    if (abi.cfunction_def % 8 !== 0 || abi.cfunction_def > 64) this.row("abi", 0, "cfunction_def")(`${abi.cfunction_def} cannot be the offset of m_ml`);
+    this.collector(abi);
+  }
+
+  /** As native/runtime/tables.c has it: all of it none, or offsets in a state of at most 4 KiB, each aligned to its size. */
+  private collector(abi: RecordOf<"Abi">): void {
+    const pointers = ["gc_generations", "gc_generation_size", "gc_generation0", "gc_callbacks", "gc_long_lived_total", "gc_long_lived_pending"] as const;
+    const words = ["gc_threshold", "gc_count", "gc_enabled", "gc_debug", "gc_collecting"] as const;
+    const known = abi.gc_generations !== none;
+    for (const [names, size] of [[pointers, 8], [words, 4]] as const) {
+      for (const name of names) {
+        const possible = known ? abi[name] % size === 0 && abi[name] <= largestBasicsize : abi[name] === none;
+        if (!possible) this.row("abi", 0, name)(`${abi[name]} cannot be right${known ? "" : " where gc_generations is none"}`);
+      }
+    }
+    for (const name of ["gc_threshold", "gc_count"] as const) {
+      if (known && abi[name] + 4 > abi.gc_generation_size) this.row("abi", 0, name)(`${abi[name]} is outside of a generation`);
+    }
   }
 
   selfChecks(): void {

@@ -5,6 +5,7 @@ counters from them). Nothing here depends on a version: how fresh bytecode is
 quickened is found by handing made-up bytecode to the code constructor, which
 rewrites it as it rewrites any other (specialize.c: _PyCode_Quicken).
 """
+import gc
 import importlib.util
 import json
 import marshal
@@ -133,6 +134,7 @@ def main():
         "sliceConstants": marshals_slices(),
         "internsAllConstants": reload("not a name!") is reload("not a name!"),
         "minimumStackSize": CODE.replace(co_stacksize=0).co_stacksize,
+        "gcThreshold": gc.get_threshold()[0],
         "opcodes": opcodes,
         "superinstructions": pairs,
     }, sys.stdout)

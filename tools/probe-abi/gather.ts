@@ -19,6 +19,7 @@ const factsSchema = z.looseObject({
   platform: z.string(),
   flavour: z.enum(["release", "debug", "freethreaded"]),
   minimumStackSize: z.number(),
+  gcThreshold: z.number(),
 });
 
 export interface GatherOptions {
@@ -64,7 +65,7 @@ export function gather(exe: string, options: GatherOptions): AbiData {
 }
 
 function assemble(facts: z.infer<typeof factsSchema>, interpreter: string, probe: Probe): AbiData {
-  const { release, hexversion, minimumStackSize, ...asTold } = facts;
+  const { release, hexversion, minimumStackSize, gcThreshold, ...asTold } = facts;
   const constant = (name: string): number => {
     const value = probe.constants.get(name);
     if (value === undefined) throw new Error(`the probe has no const ${name}`);
@@ -80,6 +81,15 @@ function assemble(facts: z.infer<typeof factsSchema>, interpreter: string, probe
   const legacy = optional("CO_CELL_NOT_AN_ARG") === undefined
     ? undefined
     : { varargs: constant("CO_VARARGS"), varkeywords: constant("CO_VARKEYWORDS"), nofree: constant("CO_NOFREE"), cellNotAnArgument: constant("CO_CELL_NOT_AN_ARG") };
+  const collector = optional("gc generations") === undefined
+    ? undefined
+    : {
+        enabled: constant("gc enabled"), debug: constant("gc debug"), generations: constant("gc generations"), generation0: constant("gc generation0"),
+        collecting: constant("gc collecting"), callbacks: constant("gc callbacks"),
+        longLivedTotal: constant("gc long lived total"), longLivedPending: constant("gc long lived pending"),
+        generationSize: constant("gc generation size"), head: constant("gc head"), threshold: constant("gc threshold"), count: constant("gc count"),
+        wordSize: constant("gc int"), initialThreshold: gcThreshold,
+      };
   const codeFields = probe.structs["PyCodeObject"]?.fields ?? {};
   const ifField = (field: string, name: string): number | undefined => (field in codeFields ? constant(name) : undefined);
   const data: unknown = {
@@ -92,6 +102,8 @@ function assemble(facts: z.infer<typeof factsSchema>, interpreter: string, probe
     strState: probe.state,
     immortalHeader: probe.header,
     gcHeaderSize: constant("gc header"),
+    collector,
+    cfunctionDef: constant("cfunction def"),
     int: { digitBits: constant("PyLong_SHIFT"), digitSize: constant("sizeof(digit)"), tag },
     code: {
       kinds,

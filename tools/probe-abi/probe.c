@@ -21,6 +21,9 @@
 
 #include "internal/pycore_gc.h"
 #include "internal/pycore_object.h"
+#if defined(__has_include) && __has_include("internal/pycore_interp_structs.h")
+#include "internal/pycore_interp_structs.h" /* 3.14+: struct _gc_runtime_state */
+#endif
 #if AT_LEAST(11)
 #include "internal/pycore_code.h"
 #if defined(__has_include) && __has_include("internal/pycore_interpframe.h")
@@ -244,6 +247,20 @@ static const struct fact facts[] IN("pycds_facts") = {
     WORD(PySetObject, smalltable, "smalltable", INLINE)
     FIELD(PySetObject, weakreflist)
 
+    FACT_CONST("cfunction def", offsetof(PyCFunctionObject, m_ml))
+/* The collector with generations; early releases of 3.14 have an incremental one, of which a bit in _gc_next tells. */
+#if !defined(Py_GIL_DISABLED) && !defined(_PyGC_NEXT_MASK_OLD_SPACE_1)
+#define GC(name, f) FACT_CONST("gc " name, offsetof(struct _gc_runtime_state, f))
+    GC("enabled", enabled) GC("debug", debug) GC("generations", generations) GC("generation0", generation0)
+    GC("collecting", collecting) GC("callbacks", callbacks)
+    GC("long lived total", long_lived_total) GC("long lived pending", long_lived_pending)
+    FACT_CONST("gc generation size", sizeof(struct gc_generation))
+    FACT_CONST("gc head", offsetof(struct gc_generation, head))
+    FACT_CONST("gc threshold", offsetof(struct gc_generation, threshold))
+    FACT_CONST("gc count", offsetof(struct gc_generation, count))
+    FACT_CONST("gc int", sizeof(MEMBER(struct gc_generation, count)))
+#undef GC
+#endif
 #ifdef Py_GIL_DISABLED
     FACT_CONST("gc header", 0) /* Include/internal/pycore_gc.h: free-threaded builds keep the bits in ob_gc_bits */
 #else
