@@ -107,7 +107,7 @@ for (const { name: title, python } of served()) {
     afterAll(() => world.remove());
 
     it.each(cases.map(([name], at) => [name, at] as const))("%s", (_name, at) => {
-      const { outcome, events } = world.launched([`case${at}.py`], { PYCDS: "on" });
+      const { outcome, events } = world.direct([`case${at}.py`], { PYCDS: "on" });
       expect(outcome).toEqual(world.stock([`case${at}.py`]));
       expect(outcome.stderr).toBe("");
       expect(events.hit.length).toBeGreaterThan(0);
@@ -115,7 +115,7 @@ for (const { name: title, python } of served()) {
 
     const archived = (program: string, env: Readonly<Record<string, string>> = {}): string => {
       world.write("more.py", `${status}${program}\n`);
-      const { outcome } = world.launched(["more.py"], { PYCDS: "on", ...env });
+      const { outcome } = world.direct(["more.py"], { PYCDS: "on", ...env });
       expect(outcome.stderr).toBe("");
       return outcome.stdout.trim();
     };
