@@ -5,6 +5,7 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { served } from "../support/served.ts";
+import type { Served } from "../support/served.ts";
 import { World } from "./world.ts";
 
 /** litter(n): n objects in cycles; how many of them are still there. pace(): the collector comes as often as in stock. */
@@ -82,22 +83,24 @@ const cases: readonly (readonly [string, string])[] = [
 
 const status = "import _pycds\ntold = lambda: _pycds.status()['collector']\n";
 
-for (const { name: title, python } of served()) {
-  if (python?.flavour === "freethreaded") {
-    // no generations there, and another pace: what counts is that nothing is done
-    it(`${title}: the collector is left alone`, () => {
-      const world = new World(python.exe);
-      try {
-        world.write("lib/mod.py", "");
-        world.write("all.py", "import mod\ntry:\n    import _pycds\n    print(_pycds.status().get('collector'))\nexcept ImportError:\n    pass\n");
-        world.archive(["all.py"]);
-        expect(world.archived(["all.py"], { PYCDS: "on" }).outcome.stdout).toBe("stock\n");
-      } finally {
-        world.remove();
-      }
-    }, 60_000);
-    continue;
-  }
+const isFree = ({ python }: Served): boolean => python?.flavour === "freethreaded";
+
+describe.each(served().filter(isFree))("$name", ({ python }) => {
+  // no generations there, and another pace: what counts is that nothing is done
+  it("the collector is left alone", () => {
+    const world = new World(python?.exe ?? "");
+    try {
+      world.write("lib/mod.py", "");
+      world.write("all.py", "import mod\ntry:\n    import _pycds\n    print(_pycds.status().get('collector'))\nexcept ImportError:\n    pass\n");
+      world.archive(["all.py"]);
+      expect(world.archived(["all.py"], { PYCDS: "on" }).outcome.stdout).toBe("stock\n");
+    } finally {
+      world.remove();
+    }
+  }, 60_000);
+});
+
+for (const { name: title, python } of served().filter((each) => !isFree(each))) {
   describe.skipIf(python === undefined)(title, () => {
     let world: World;
     beforeAll(() => {
