@@ -48,6 +48,7 @@ const parts = [
   { name: "pycds_warm.so", folder: "native/warm", flags: shared, libraries: ["-ldl"] },
   { name: "pycds_restore", folder: "native/warm/restorer", flags: restorer, libraries: [], sanitizable: false, only: "x64" },
   { name: "pycds_pairs", folder: "native/bench", flags: ["-O2"], libraries: [] },
+  { name: "pycds_first", folder: "native/bench/first", flags: ["-O2"], libraries: [] },
 ];
 
 class Refusal extends Error {}

@@ -7,12 +7,14 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 const char *warm_work;
+char **warm_environment;
 int warm_fake_pid;
 
 /*
@@ -47,8 +49,19 @@ void warm_refuse(const char *text) {
     close(file);
 }
 
+/* As the program found it: initialisation may change it (PEP 538 sets LC_CTYPE in the C locale), and imports too. */
+static bool keep_environment(void) {
+    size_t count = 0;
+    while (environ != NULL && environ[count] != NULL) count++;
+    warm_environment = calloc(count + 1, sizeof *warm_environment);
+    for (size_t i = 0; warm_environment != NULL && i < count; i++)
+        if ((warm_environment[i] = strdup(environ[i])) == NULL) return false;
+    return warm_environment != NULL;
+}
+
 const char *pycds_warm_begin(const char *work) {
     if (work == NULL || *work == '\0' || (warm_work = strdup(work)) == NULL) return "no folder to work in";
+    if (!keep_environment()) return "memory ran out";
 #if defined(__x86_64__) && defined(__GLIBC__)
     const char *why = fake_pid();
     if (why != NULL) return why;

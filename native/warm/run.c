@@ -255,6 +255,11 @@ static bool load_driver(void) {
     if (code == NULL || PyDict_SetItemString(driver, "__builtins__", PyEval_GetBuiltins()) != 0 || PyDict_SetItemString(driver, "park", park_function) != 0 ||
         PyDict_SetItemString(driver, "freeze", freeze_function) != 0)
         return false;
+    size_t count = 0;
+    while (warm_environment[count] != NULL) count++;
+    PyObject *variables = strings(warm_environment, count);
+    if (variables == NULL || PyDict_SetItemString(driver, "initial_environment", variables) != 0) return false;
+    Py_DecRef(variables);
     PyObject *result = PyEval_EvalCode(code, driver, driver);
     Py_DecRef(code);
     Py_DecRef(park_function);

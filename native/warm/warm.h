@@ -29,6 +29,8 @@
 enum { WARM_EXIT_THREADS = 77, WARM_EXIT_FAILED = 78 };
 
 extern const char *warm_work;
+/* The environment before Python was initialised; ends with NULL. */
+extern char **warm_environment;
 /* What getpid() gives while the image is built. */
 extern int warm_fake_pid;
 

@@ -2,7 +2,7 @@
 
 This file and start.py, one after the other, are the driver: native/warm/run.c
 executes it in a namespace of its own (it is no module and never in sys.modules),
-puts ``park`` and ``freeze`` there and calls prepare, before_park, restored, plan,
+puts ``park``, ``freeze`` and ``initial_environment`` there and calls prepare, before_park, restored, plan,
 finish and refuse_threads. Nothing in it may import a module that a stock start
 would not: what is imported is in every restored process.
 """
@@ -24,7 +24,12 @@ for _name in set(sys.modules) - _before:
 
 request = {}
 state = {"script": False, "interpreter": True}
-environment = dict(os.environ._data)
+environment = {}
+for _entry in initial_environment:  # as it was before Python was initialised
+    _key, _equals, _value = _entry.partition(b"=")
+    if _equals and _key:
+        environment.setdefault(_key, _value)
+del initial_environment
 reads = {}
 arguments = []
 
