@@ -4,11 +4,15 @@ PyCDS serves imports from a memory-mapped code archive. It is activated by
 ``pycds run``, or at every start of an environment that ``pycds install`` was
 run for, never by importing this package: that is free of side effects, and
 works in any Python, with PyCDS active or not.
+
+For warm images (``pycds warm``) a program can say where it is to be parked, and
+what to do before and after: ``park``, ``register_before_snapshot`` and
+``register_after_restore``. Outside of one they do nothing, or are never called.
 """
 
 import sys
 
-__all__ = ["__version__", "disable", "status"]
+__all__ = ["__version__", "disable", "park", "register_after_restore", "register_before_snapshot", "status"]
 
 __version__ = "0.1.0"
 
@@ -38,3 +42,38 @@ def disable() -> bool:
     """
     runtime = sys.modules.get("_pycds")
     return False if runtime is None else runtime.disable()
+
+
+_before_snapshot: "list[tuple]" = []
+_after_restore: "list[tuple]" = []
+
+
+def register_before_snapshot(function, *arguments, **keywords):
+    """Have ``function`` called before the process is parked; the last registered first.
+
+    What must not be in an image goes here: close connections and files, stop
+    threads, forget credentials. Returns ``function``, so it works as a decorator.
+    The name is that of AWS Lambda SnapStart's hook.
+    """
+    _before_snapshot.append((function, arguments, keywords))
+    return function
+
+
+def register_after_restore(function, *arguments, **keywords):
+    """Have ``function`` called first in every restored process, in order of registration.
+
+    The environment, the arguments and the standard streams are those of the new
+    start by then. Returns ``function``.
+    """
+    _after_restore.append((function, arguments, keywords))
+    return function
+
+
+def park() -> None:
+    """Be parked here, if ``pycds warm create --park`` runs this program; else nothing.
+
+    Every start of the image returns from this call.
+    """
+    parking = sys.modules["builtins"].__dict__.get("__pycds_park__")
+    if parking is not None:
+        parking()

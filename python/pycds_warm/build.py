@@ -89,13 +89,13 @@ def watch_environment():
 
 
 class OwnPackage:
-    """Finds the pycds package, so that a program can call pycds.park() where it is not installed."""
+    """Finds the pycds package and its other name, so that a program can call pycds.park() where it is not installed."""
 
     @staticmethod
     def find_spec(name, path=None, target=None):
-        if name != "pycds":
+        if name not in ("pycds", "snapshot_restore_py"):
             return None
-        folder = request["package"]
+        folder = request["packages"] + "/" + name
         return external.spec_from_file_location(name, folder + "/__init__.py", submodule_search_locations=[folder])
 
 

@@ -1,7 +1,7 @@
 /** Runs a program until it parks, and has its memory read. */
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { delimiter, isAbsolute, join, resolve } from "node:path";
+import { delimiter, dirname, isAbsolute, join, resolve } from "node:path";
 import { PycdsError } from "../base/errors.ts";
 import { traceCommand } from "../trace/command.ts";
 import { readParked } from "../warm/image.ts";
@@ -31,7 +31,7 @@ export async function parkProgram<T>(context: Context, request: ParkRequest, use
   trackUnfinished(work, true);
   try {
     writeFileSync(join(work, "driver.py"), warmDriver.map((file) => readFileSync(file, "utf8")).join("\n"));
-    writeFileSync(join(work, "request.json"), JSON.stringify({ preload: request.preload, explicit: request.explicit, exit: request.exit, package: pythonPackage }));
+    writeFileSync(join(work, "request.json"), JSON.stringify({ preload: request.preload, explicit: request.explicit, exit: request.exit, packages: dirname(pythonPackage) }));
     // what is in force here would be in the image: it is not watched, and has no effect on a program that is built
     const env = Object.fromEntries(Object.entries(context.env).filter(([name]) => !name.startsWith("PYCDS")));
     const launched = traceCommand({ command: request.command, env, launcher: nativeLibrary("pycds_launch.so"), warm: { library: nativeLibrary("pycds_warm.so"), work }, children: false });

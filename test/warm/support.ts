@@ -1,7 +1,11 @@
 /** Builds warm images through the command line, where this machine can. */
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { warmCodecs } from "../../src/warm/codec.ts";
+import type { WarmHeader } from "../../src/warm/codec.ts";
+import { readWarm } from "../../src/warm/read.ts";
+import { tablesDigest } from "../../src/warm/write.ts";
 import { builtPycds, checkout } from "../support/built.ts";
 import { allPythons, pythons } from "../support/pythons.ts";
 import type { TestPython } from "../support/pythons.ts";
@@ -42,4 +46,14 @@ export function createImage(image: string, args: readonly string[], options: { r
 export function pycdsIn(args: readonly string[], options: { readonly env: Readonly<Record<string, string>>; readonly cwd: string }): Built {
   const { status, stdout, stderr } = spawnSync(process.execPath, [pycds, ...args], { encoding: "utf8", cwd: options.cwd, env: { ...options.env }, input: "", timeout: 120_000 });
   return { status, stdout, stderr };
+}
+
+/** A copy of an image with parts of its tables changed, and their digest made right again. */
+export function forgeImage(image: string, to: string, change: (tables: Uint8Array, header: WarmHeader) => void): void {
+  const bytes = readFileSync(image);
+  const { base, header } = readWarm(bytes, image);
+  const tables = bytes.subarray(base, base + Number(header.tables_size));
+  change(tables, header);
+  tables.writeBigUInt64LE(tablesDigest(tables), warmCodecs.header.offsetOf("tables_digest"));
+  writeFileSync(to, bytes, { mode: 0o700 });
 }
