@@ -244,7 +244,7 @@ _Static_assert(offsetof(PycdsWarmFolder, reserved) == 12, "PycdsWarmFolder.reser
 /* How a file or folder must still look. */
 typedef struct PycdsWarmStamp {
     int64_t mtime_ns; /* st_mtime */
-    uint64_t size; /* st_size; for a folder 0, which is not compared */
+    uint64_t size; /* st_size; of a folder whose mtime differs the listing decides: XXH3 of the names that can be imported, combined by exclusive or */
     uint32_t name; /* string: name in the folder; empty: the folder itself */
     uint32_t mode; /* st_mode & S_IFMT; 0: it must be missing */
 } PycdsWarmStamp;

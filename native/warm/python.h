@@ -33,6 +33,8 @@ extern int PyObject_GC_IsTracked(PyObject *o);
 extern void PyObject_GC_Track(void *o);
 extern void PyObject_GC_UnTrack(void *o);
 extern void PyErr_Print(void);
+extern void PyErr_WriteUnraisable(PyObject *where);
+extern const char *Py_GetVersion(void);
 extern int PyErr_ExceptionMatches(PyObject *type);
 extern void PyErr_Fetch(PyObject **type, PyObject **value, PyObject **traceback);
 extern void PyErr_NormalizeException(PyObject **type, PyObject **value, PyObject **traceback);
@@ -41,6 +43,8 @@ extern int PyArg_ParseTuple(PyObject *tuple, const char *format, ...);
 extern PyObject *PyList_New(Py_ssize_t size);
 extern int PyList_SetItem(PyObject *list, Py_ssize_t index, PyObject *item); /* steals */
 extern int PyList_Append(PyObject *list, PyObject *item);
+extern Py_ssize_t PyList_Size(PyObject *list);
+extern PyObject *PyList_GetItem(PyObject *list, Py_ssize_t index); /* borrowed */
 extern PyObject *PyBytes_FromString(const char *text);
 extern PyObject *PyDict_New(void);
 extern PyObject *PyDict_GetItemString(PyObject *dict, const char *key); /* borrowed */

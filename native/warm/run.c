@@ -11,6 +11,7 @@
 #define _GNU_SOURCE
 #include "warm.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -206,12 +207,31 @@ static int run(PyObject *plan) {
     return 0;
 }
 
+/*
+ * As finalization reports it: with the object up to 3.13, with a message since 3.14
+ * (Python/pylifecycle.c, flush_std_files). `items`: (ERROR, OBJECT, MESSAGE) tuples.
+ */
+static void write_unraisable(PyObject *items) {
+    void (*with_message)(const char *format, ...) = NULL;
+    if (strncmp(Py_GetVersion(), "3.14", 4) == 0) *(void **)&with_message = dlsym(RTLD_DEFAULT, "PyErr_FormatUnraisable");
+    for (Py_ssize_t i = 0; items != NULL && i < PyList_Size(items); i++) {
+        PyObject *error = NULL, *object = NULL;
+        const char *message = NULL;
+        if (!PyArg_ParseTuple(PyList_GetItem(items, i), "OOs", &error, &object, &message)) break;
+        PyErr_SetObject(PyObject_Type(error), error);
+        if (with_message != NULL) with_message("%s", message);
+        else PyErr_WriteUnraisable(object);
+    }
+}
+
 /* The end that was asked for when the image was built. */
 static int end(int status) {
     PyObject *answer = driver_call("finish", Py_BuildValue("(i)", status));
     if (answer == NULL) PyErr_Print();
     const char *mode = NULL;
-    if (answer != NULL && !PyArg_ParseTuple(answer, "si", &mode, &status)) PyErr_Print();
+    PyObject *unraisable = NULL;
+    if (answer != NULL && !PyArg_ParseTuple(answer, "siO", &mode, &status, &unraisable)) PyErr_Print();
+    write_unraisable(unraisable);
     if (mode == NULL || strcmp(mode, "exact") == 0) {
         if (Py_FinalizeEx() < 0) status = 120; /* as Py_RunMain */
     }
@@ -248,13 +268,15 @@ static bool load_driver(void) {
     char *source = read_file(path);
     if (source == NULL) return false;
     driver = PyDict_New();
-    PyObject *park_function = PyCFunction_NewEx(&park_definition, NULL, NULL);
-    PyObject *freeze_function = PyCFunction_NewEx(&freeze_definition, NULL, NULL);
-    PyObject *code = driver == NULL || park_function == NULL || freeze_function == NULL ? NULL : Py_CompileString(source, "<pycds warm>", 257 /* Py_file_input */);
+    PyObject *code = driver == NULL ? NULL : Py_CompileString(source, "<pycds warm>", 257 /* Py_file_input */);
     free(source);
-    if (code == NULL || PyDict_SetItemString(driver, "__builtins__", PyEval_GetBuiltins()) != 0 || PyDict_SetItemString(driver, "park", park_function) != 0 ||
-        PyDict_SetItemString(driver, "freeze", freeze_function) != 0)
-        return false;
+    if (code == NULL || PyDict_SetItemString(driver, "__builtins__", PyEval_GetBuiltins()) != 0) return false;
+    PyMethodDef *const functions[] = {&park_definition, &freeze_definition};
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+        PyObject *function = PyCFunction_NewEx(functions[i], NULL, NULL);
+        if (function == NULL || PyDict_SetItemString(driver, functions[i]->ml_name, function) != 0) return false;
+        Py_DecRef(function);
+    }
     size_t count = 0;
     while (warm_environment[count] != NULL) count++;
     PyObject *variables = strings(warm_environment, count);
@@ -262,8 +284,6 @@ static bool load_driver(void) {
     Py_DecRef(variables);
     PyObject *result = PyEval_EvalCode(code, driver, driver);
     Py_DecRef(code);
-    Py_DecRef(park_function);
-    Py_DecRef(freeze_function);
     Py_DecRef(result);
     return result != NULL;
 }

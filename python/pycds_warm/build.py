@@ -23,7 +23,7 @@ for _name in set(sys.modules) - _before:
     del sys.modules[_name]
 
 request = {}
-state = {"script": False, "interpreter": True}
+state = {"script": False, "interpreter": True, "unraisable": []}
 environment = {}
 for _entry in initial_environment:  # as it was before Python was initialised
     _key, _equals, _value = _entry.partition(b"=")

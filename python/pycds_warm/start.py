@@ -227,22 +227,16 @@ def flush_streams(status):
         except BaseException as error:
             status = 120
             if name == "stdout":
-                unraisable(error.with_traceback(None), stream)
+                state["unraisable"].append((error.with_traceback(None), stream, "Exception ignored while flushing sys.stdout"))
     return status
 
 
-def unraisable(error, thing):
-    sys.unraisablehook(Unraisable(error, thing))
-
-
-class Unraisable:
-    def __init__(self, error, thing):
-        self.exc_type, self.exc_value, self.exc_traceback = type(error), error, None
-        self.err_msg, self.object = None, thing
-
-
 def finish(status):
-    """What Py_FinalizeEx does that can be seen, but for the teardown of imported modules."""
+    """What Py_FinalizeEx does that can be seen, but for the teardown of imported modules.
+
+    A tuple: the mode, the exit status, and what is to be reported as unraisable, which
+    is done where no frame of ours is.
+    """
     mode = request["exit"]
     main = sys.modules.get("__main__")
     names = getattr(main, "__dict__", {})
@@ -250,15 +244,15 @@ def finish(status):
         names.pop("__file__", None)
         names.pop("__cached__", None)
     if mode == "exact":
-        return (mode, status)
+        return (mode, status, [])
     threading = sys.modules.get("threading")
     if threading is not None:
         try:
             threading._shutdown()
         except BaseException as error:
-            unraisable(error, threading)
+            state["unraisable"].append((error, threading, "Exception ignored on threading shutdown"))
     atexit._run_exitfuncs()
-    status = flush_streams(status)
+    flushed = flush_streams(status)
     gc.collect()
     # Objects/moduleobject.c, _PyModule_ClearDict
     for single in (True, False):
@@ -266,4 +260,4 @@ def finish(status):
             if isinstance(key, str) and key != "__builtins__" and (key.startswith("_") and not key.startswith("__")) == single:
                 names[key] = None
     gc.collect()
-    return (mode, flush_streams(status))
+    return (mode, flush_streams(status) if flushed == status else flushed, state["unraisable"])

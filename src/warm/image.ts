@@ -23,6 +23,10 @@ export interface ImageRequest {
   /** Absolute path of the program that is executed when the image is refused, and its first arguments. */
   readonly command: readonly string[];
   readonly allow: readonly string[];
+  /** Our own libraries in the process: an image does not depend on the PyCDS that built it. */
+  readonly embedded: readonly string[];
+  /** A file whose place the image takes: it is about to change. */
+  readonly replaces?: string;
   /** Further files that the image depends on. */
   readonly watch: readonly string[];
   readonly sealed: boolean;
@@ -71,11 +75,11 @@ export async function makeImage(parked: Parked, request: ImageRequest, file: num
   const { variables, prefixed } = collectVariables(facts.environment, facts.reads);
   const mapped = new Set(mappings.map(({ name }) => name).filter((name) => name.startsWith("/")));
   // what is mapped has a stamp of its own, which sealed images keep
-  const files = [...facts.modules.map(([, path]) => path), facts.executable, "/etc/localtime", ...request.watch].filter((path) => !mapped.has(path));
+  const files = [...facts.modules.map(([, path]) => path), facts.executable, "/etc/localtime", ...request.watch].filter((path) => !mapped.has(path) && path !== request.replaces);
   const folders = collectStamps(files, facts.path);
 
   return withMemory(parked.pid, async (memory) => {
-    const plan = planImage(mappings, memory, { pointer: Number(parked.state.rsp), limit: Number(parked.state.stack_limit) });
+    const plan = planImage(mappings, memory, { pointer: Number(parked.state.rsp), limit: Number(parked.state.stack_limit) }, new Set(request.embedded));
     const { erased, found } = findSecrets(plan, memory, request.secrets);
     const written = await writeImage(file, {
       restorer: request.restorer, plan, memory, state: parked.state, signals: parked.signals, folders, variables, prefixed,

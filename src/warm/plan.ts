@@ -48,8 +48,11 @@ export interface StackNeed {
   readonly limit: number;
 }
 
-/** @throws PycdsError WARM_UNFIT naming everything that cannot be imaged */
-export function planImage(mappings: readonly Mapping[], memory: ProcessMemory, need: StackNeed): Plan {
+/**
+ * @param embedded files whose pages go into the image, clean or not
+ * @throws PycdsError WARM_UNFIT naming everything that cannot be imaged
+ */
+export function planImage(mappings: readonly Mapping[], memory: ProcessMemory, need: StackNeed, embedded: ReadonlySet<string> = new Set()): Plan {
   const faults: string[] = [];
   const segments: PlannedSegment[] = [];
   let vdso: Plan["vdso"];
@@ -85,7 +88,7 @@ export function planImage(mappings: readonly Mapping[], memory: ProcessMemory, n
       segments.push({ address: start, size, protection, kind: segmentKind.zero });
       continue;
     }
-    dirtyPages += planMapping(mapping, memory, segments);
+    dirtyPages += planMapping(mapping, memory, segments, embedded.has(mapping.name));
   }
   if (stack === undefined) faults.push("it has no main stack");
   if (faults.length > 0 || stack === undefined) {
@@ -113,9 +116,11 @@ interface Run {
 }
 
 /** Adds the segments of one mapping; the number of its dirty pages. */
-function planMapping(mapping: Mapping, memory: ProcessMemory, segments: PlannedSegment[]): number {
+function planMapping(mapping: Mapping, memory: ProcessMemory, segments: PlannedSegment[], embed: boolean): number {
   const pages = (mapping.end - mapping.start) / pageSize;
-  const isFile = mapping.name.startsWith("/") && !mapping.deleted;
+  // a file without a name can be had from nowhere else
+  const whole = mapping.name.startsWith("/") && (mapping.deleted || embed);
+  const isFile = mapping.name.startsWith("/") && !whole;
   const runs: Run[] = [];
   let dirty = 0;
   const buffer = new Uint8Array(window * pageSize);
@@ -128,8 +133,7 @@ function planMapping(mapping: Mapping, memory: ProcessMemory, segments: PlannedS
       const state = states[page];
       let next = page + 1;
       while (next < count && states[next] === state) next++;
-      // a deleted file's pages can come from nowhere but the image
-      const owned = state === pageState.own || (state === pageState.file && !isFile) || (state === pageState.absent && mapping.deleted);
+      const owned = state === pageState.own || (state === pageState.file && !isFile) || (state === pageState.absent && whole);
       if (!owned) {
         addRun(runs, isFile ? "original" : "zero", first + page, next - page);
       } else {

@@ -161,7 +161,7 @@ export const warmStructs = {
     doc: "How a file or folder must still look.",
     fields: [
       f("mtime_ns", "i64", "st_mtime"),
-      f("size", "u64", "st_size; for a folder 0, which is not compared"),
+      f("size", "u64", "st_size; of a folder whose mtime differs the listing decides: XXH3 of the names that can be imported, combined by exclusive or"),
       f("name", "u32", "string: name in the folder; empty: the folder itself"),
       f("mode", "u32", "st_mode & S_IFMT; 0: it must be missing"),
     ],

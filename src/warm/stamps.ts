@@ -1,6 +1,8 @@
 /** Validity stamps: what the restorer compares before it serves an image. */
-import { statSync } from "node:fs";
+import { readdirSync, statSync } from "node:fs";
+import type { BigIntStats } from "node:fs";
 import { basename, dirname } from "node:path";
+import { xxh3 } from "../base/digest.ts";
 import { watchedPrefixes, watchedVariables } from "./schema.ts";
 
 export interface Stamp {
@@ -20,12 +22,43 @@ export interface FolderStamps {
 const fileTypeMask = 0o170000n;
 const folderType = 0o040000n;
 
-/** How a path looks now. */
+/** How a path looks now; what cannot be looked at is missing, as it is for the restorer. */
 export function stampOf(path: string, name: string): Stamp {
-  const stats = statSync(path, { bigint: true, throwIfNoEntry: false });
+  let stats: BigIntStats | undefined;
+  try {
+    stats = statSync(path, { bigint: true, throwIfNoEntry: false });
+  } catch {
+    // a module in a zip file, a folder that may not be entered
+  }
   if (stats === undefined) return { name, mode: 0, mtimeNs: 0n, size: 0n };
   const type = stats.mode & fileTypeMask;
-  return { name, mode: Number(type), mtimeNs: stats.mtimeNs, size: type === folderType ? 0n : stats.size };
+  return { name, mode: Number(type), mtimeNs: stats.mtimeNs, size: type === folderType ? listingOf(path) : stats.size };
+}
+
+const importable = /\.(?:py|pyc|so)$/;
+
+/**
+ * A number for the names in a folder that an import could find: files by their
+ * suffix, folders and links by a name without a dot. Files that come and go beside
+ * them (logs, caches, the image itself) make no difference.
+ */
+function listingOf(path: string): bigint {
+  try {
+    return readdirSync(path, { withFileTypes: true, encoding: "buffer" })
+      .filter((entry) => {
+        const text = entry.name.toString("latin1");
+        return importable.test(text) || (!text.includes(".") && text !== "__pycache__" && (entry.isDirectory() || entry.isSymbolicLink()));
+      })
+      .reduce((sum, entry) => sum ^ xxh3(entry.name), 0n);
+  } catch {
+    return 0n;
+  }
+}
+
+/** Two stamps of one path are the same to the restorer. */
+export function sameStamp(a: Stamp, b: Stamp): boolean {
+  const isFolder = a.mode === Number(folderType);
+  return a.mode === b.mode && (isFolder ? a.mtimeNs === b.mtimeNs || a.size === b.size : a.mtimeNs === b.mtimeNs && a.size === b.size);
 }
 
 /** Stamps of files by their folder, and of folders themselves. Sorted, each once. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { readWarm } from "./read.ts";
 import type { WarmImage } from "./read.ts";
 import { warmFlag, watchedPrefixes } from "./schema.ts";
-import { stampOf } from "./stamps.ts";
+import { sameStamp, stampOf } from "./stamps.ts";
 
 export interface Surroundings {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -51,7 +51,7 @@ function fileFaults({ header, originals, folders }: WarmImage): string[] {
       const file = stamp.name === "" ? path : join(path, stamp.name);
       const now = stampOf(file, "");
       if (now.mode === 0 && stamp.mode !== 0) faults.push(`a file is gone: ${file}`);
-      else if (now.mode !== stamp.mode || now.mtimeNs !== stamp.mtimeNs || now.size !== stamp.size) faults.push(`a file has changed: ${file}`);
+      else if (!sameStamp(stamp, now)) faults.push(`a file has changed: ${file}`);
     }
   }
   return faults;

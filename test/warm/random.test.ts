@@ -88,11 +88,9 @@ describe.skipIf(missing !== undefined)(`draws after a restore${missing === undef
   };
   const [first] = exes;
   if (first !== undefined) examine("standard library", first, "", standard);
-  for (const { library, preload, draws } of libraries) {
-    const exe = exes.find((one) => spawnSync(one, ["-c", `import ${preload}`], { env }).status === 0);
-    if (exe === undefined) it.skip(`${library}: no interpreter here has it`, () => undefined);
-    else examine(library, exe, preload, draws);
-  }
+  const users = libraries.map((one) => ({ ...one, exe: exes.find((each) => spawnSync(each, ["-c", `import ${one.preload}`], { env }).status === 0) }));
+  for (const { library } of users.filter(({ exe }) => exe === undefined)) it.skip(`${library}: no interpreter here has it`, () => undefined);
+  for (const { library, preload, draws, exe } of users) if (exe !== undefined) examine(library, exe, preload, draws);
 
   it.skipIf(first === undefined)("the test can fail: what an import drew once is the same in every start, and named while building", () => {
     const image = join(directory, "frozen");

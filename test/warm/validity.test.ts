@@ -34,8 +34,8 @@ describe.skipIf(python === undefined)(`validity of an image${missing === undefin
   afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
   const start = (file: string, more: Record<string, string> = {}, wrapper: readonly string[] = []): { status: number | null; stdout: string; stderr: string } => {
-    const [program = "", ...rest] = [...wrapper, file];
-    return spawnSync(program, rest, { cwd: directory, encoding: "utf8", env: { ...env, PYCDS_LOG: "stderr", ...more }, input: "" });
+    const words = [...wrapper, file];
+    return spawnSync(words[0] ?? file, words.slice(1), { cwd: directory, encoding: "utf8", env: { ...env, PYCDS_LOG: "stderr", ...more }, input: "" });
   };
   const refusal = (file: string, reason: string, more: Record<string, string> = {}): void => {
     const { status, stderr, stdout } = start(file, more);
@@ -88,7 +88,15 @@ describe.skipIf(python === undefined)(`validity of an image${missing === undefin
     rmSync(join(directory, "lib"), { recursive: true });
     refusal(watching, `a file is gone: ${file}`);
   });
-  it("a folder of sys.path changed", () => {
+  it("a folder of sys.path has a new name that could be imported; other names do not matter", () => {
+    for (const name of ["app.log", "data", ".hidden.py.swp"]) writeFileSync(join(directory, "code", name), "");
+    mkdirSync(join(directory, "code/results.d"));
+    expect(start(image).stderr).toBe(`pycds: restored ${image}\n`);
+    expect(pycdsIn(["warm", "verify", image], { env, cwd: directory })).toMatchObject({ status: 0 });
+    mkdirSync(join(directory, "code/package"));
+    refusal(image, `a file has changed: ${join(directory, "code")}`);
+    rmSync(join(directory, "code/package"), { recursive: true });
+    expect(start(image).stderr).toBe(`pycds: restored ${image}\n`);
     writeFileSync(join(directory, "code/another.py"), "");
     refusal(image, `a file has changed: ${join(directory, "code")}`);
     build(image);
@@ -115,7 +123,7 @@ describe.skipIf(python === undefined)(`validity of an image${missing === undefin
   forge("another processor", "the processor differs", (tables, { state_offset }) => flip(tables, state_offset + warmCodecs.state.offsetOf("cpu")));
   forge("another vDSO", "the kernel's vDSO differs", (tables, { vdso_offset }) => flip(tables, vdso_offset + 1000));
   forge("another user's image", "it was built for another user", (tables) => flip(tables, warmCodecs.header.offsetOf("owner")));
-  forge("too old", "it is older than it may become (--rotate)", (tables) => void new DataView(tables.buffer, tables.byteOffset).setBigInt64(warmCodecs.header.offsetOf("expires"), 1n, true));
+  forge("too old", "it is older than it may become (--rotate)", (tables) => new DataView(tables.buffer, tables.byteOffset).setBigInt64(warmCodecs.header.offsetOf("expires"), 1n, true));
 
   it("--rotate sets the age", () => {
     const rotated = join(directory, "rotated");

@@ -59,6 +59,42 @@ void check_environment(void) {
 
 /* ---- files ---- */
 
+static bool ends_with(const char *text, size_t length, const char *end) {
+    size_t size = text_length(end);
+    return length >= size && memcmp(text + length - size, end, size) == 0;
+}
+
+/* What an import could find under this name: src/warm/stamps.ts, listingOf, has the same. */
+static bool is_importable(const char *name, size_t length, unsigned char type) {
+    if (ends_with(name, length, ".py") || ends_with(name, length, ".pyc") || ends_with(name, length, ".so")) return true;
+    if (type != 4 /* DT_DIR */ && type != 10 /* DT_LNK */) return false;
+    for (size_t i = 0; i < length; i++)
+        if (name[i] == '.') return false;
+    return !text_equal(name, "__pycache__");
+}
+
+/* The folder's number of listingOf. Read only where its mtime differs. */
+static bool listing_is(const char *path, uint64_t expected) {
+    long file = kernel(SYS_open, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, 0, 0);
+    if (failed(file)) return false;
+    static _Alignas(8) unsigned char entries[32768];
+    uint64_t sum = 0;
+    long got;
+    while ((got = kernel(SYS_getdents64, file, entries, sizeof entries, 0, 0)) > 0) {
+        for (long at = 0; at < got;) {
+            /* struct linux_dirent64: ino, off (8 bytes each), reclen (2), type (1), name */
+            uint16_t size;
+            memcpy(&size, entries + at + 16, sizeof size);
+            const char *name = (const char *)entries + at + 19;
+            size_t length = text_length(name);
+            if (is_importable(name, length, entries[at + 18])) sum ^= digest_of(name, length);
+            at += size;
+        }
+    }
+    kernel(SYS_close, file, 0, 0, 0, 0);
+    return got == 0 && sum == expected;
+}
+
 static void check_stamp(int folder, const PycdsWarmStamp *stamp, const char *path) {
     const char *name = image_string(stamp->name);
     int flags = 0x4000 /* AT_STATX_DONT_SYNC */ | (*name == '\0' ? 0x1000 /* AT_EMPTY_PATH */ : 0);
@@ -67,7 +103,7 @@ static void check_stamp(int folder, const PycdsWarmStamp *stamp, const char *pat
     bool same = missing ? stamp->mode == 0
                         : stamp->mode == (now.stx_mode & S_IFMT) && stamp->mtime_ns == nanoseconds(&now.stx_mtime) &&
                               (S_ISDIR(now.stx_mode) || stamp->size == now.stx_size);
-    if (same) return;
+    if (same || (!missing && *name == '\0' && stamp->mode == S_IFDIR && listing_is(path, stamp->size))) return;
     /* "FOLDER/NAME" */
     static char text[4096];
     size_t used = 0;

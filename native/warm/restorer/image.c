@@ -31,6 +31,8 @@ static const unsigned char *tables;
 const void *image_table(uint32_t offset) { return tables + offset; }
 const char *image_string(uint32_t reference) { return (const char *)tables + header->strings_offset + reference; }
 
+uint64_t digest_of(const char *text, size_t size) { return XXH3_64bits(text, size); }
+
 /* A table lies within the tables and is aligned as its structs need. */
 static void check_table(const PycdsWarmHeader *h, uint32_t offset, uint64_t count, uint64_t size) {
     if (offset % 8 != 0 || offset < sizeof *h || offset > h->tables_size || count > (h->tables_size - offset) / size) broken("a table lies outside the image");

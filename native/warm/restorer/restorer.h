@@ -80,6 +80,8 @@ void image_open(void);
 /* A table of the image; its place and size have been checked. */
 const void *image_table(uint32_t offset);
 const char *image_string(uint32_t reference);
+/* XXH3-64. */
+uint64_t digest_of(const char *text, size_t size);
 
 /* ---- check.c, map.c, kernel.c ---- */
 

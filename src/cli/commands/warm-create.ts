@@ -1,5 +1,5 @@
 /** `pycds warm create`: run a program to its mark, park it, write the image. */
-import { chmodSync, closeSync, openSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, closeSync, openSync, readFileSync, realpathSync, rmSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import type { Command } from "commander";
 import { pycdsVersion } from "../../archive/version.ts";
@@ -13,8 +13,8 @@ import { parkProgram, programIndex, resolveProgram } from "../parking.ts";
 import { countText, printResult, warn } from "../report.ts";
 import { commonOptions, usageError } from "../usage.ts";
 
-export interface CreateOptions extends CommonOptions {
-  readonly output: string;
+/** What `create` and `install` can be told of an image. */
+export interface ImageOptions extends CommonOptions {
   readonly preload?: string;
   readonly exit: string;
   readonly allow?: readonly string[];
@@ -24,25 +24,24 @@ export interface CreateOptions extends CommonOptions {
   readonly rotate?: string;
 }
 
+export interface CreateOptions extends ImageOptions {
+  readonly output: string;
+  /** The image takes the place of the command itself; this is where its original is kept. */
+  readonly original?: string;
+}
+
 const what = "cannot write the image";
 const exits = ["exact", "fast", "quick"] as const;
 const secretName = /SECRET|TOKEN|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|CREDENTIAL|PRIVATE_?KEY/i;
 
 export function addWarmCreate(program: Command, context: Context): void {
-  const collect = (value: string, before: readonly string[] = []): readonly string[] => [...before, ...value.split(",").filter((name) => name !== "")];
   const command = program
     .command("create")
     .description("run a program's imports, park it, and write an executable image")
     .argument("<command...>", "an interpreter, or a program and its first arguments, after --")
     .requiredOption("-o, --output <file>", "the image to write")
-    .option("--preload <names>", "modules to import first, separated by commas")
-    .option("--park", "park where the program calls pycds.park(), not behind its imports")
-    .option("--exit <mode>", "exact: full finalization; fast: without the teardown of imported modules; quick: and without C exit handlers", "fast")
-    .option("--allow <names>", "extension modules that have not been checked", collect)
-    .option("--watch <files>", "further files that make the image invalid when they change", collect)
-    .option("--sealed", "check no module's files at a start, only what is mapped")
-    .option("--rotate <age>", "refuse the image when it is older, e.g. 12h or 7d")
     .passThroughOptions();
+  addImageOptions(command);
   commonOptions(command, { json: true }).action(async (words: string[], options: CreateOptions) => {
     const result = await createImage(context, options, words);
     printResult(context, options, describe(result), () => summary(options.output, result));
@@ -56,6 +55,19 @@ Examples:
   pycds warm create -o py-fast --preload boto3,requests -- .venv/bin/python
   pycds warm create -o app-fast -- python app.py
   pycds warm create -o aws-fast --exit exact -- aws`);
+}
+
+const collect = (value: string, before: readonly string[] = []): readonly string[] => [...before, ...value.split(",").filter((name) => name !== "")];
+
+export function addImageOptions(command: Command): void {
+  command
+    .option("--preload <names>", "modules to import first, separated by commas")
+    .option("--park", "park where the program calls pycds.park(), not behind its imports")
+    .option("--exit <mode>", "exact: full finalization; fast: without the teardown of imported modules; quick: and without C exit handlers", "fast")
+    .option("--allow <names>", "extension modules that have not been checked", collect)
+    .option("--watch <files>", "further files that make the image invalid when they change", collect)
+    .option("--sealed", "check no module's files at a start, only what is mapped")
+    .option("--rotate <age>", "refuse the image when it is older, e.g. 12h or 7d");
 }
 
 /** Builds the image; the file appears whole or not at all. */
@@ -76,7 +88,9 @@ export async function createImage(context: Context, options: CreateOptions, word
       const file = openSync(place.temporary, "wx", 0o600);
       try {
         return await makeImage(parked, {
-          work, command, restorer: readFileSync(nativeLibrary("pycds_restore")), allow: options.allow ?? [], watch: (options.watch ?? []).map((name) => resolve(context.cwd, name)),
+          work, command: options.original === undefined ? command : [options.original, ...command.slice(1)], restorer: readFileSync(nativeLibrary("pycds_restore")), allow: options.allow ?? [],
+          embedded: [nativeLibrary("pycds_launch.so"), nativeLibrary("pycds_warm.so")].map((library) => realpathSync(library)), watch: [...(options.watch ?? []).map((name) => resolve(context.cwd, name)), ...(options.original === undefined ? [] : [options.original])],
+          ...(options.original === undefined ? {} : { replaces: place.target }),
           sealed: options.sealed === true, owner: process.geteuid?.() ?? 0, created, expires, exit: options.exit, pycds: pycdsVersion, secrets: secretsOf(context),
         }, file);
       } finally {
