@@ -22,6 +22,7 @@
  *   refused: REGEX          the archive must be refused, so that all of it is stock's
  *   children: reason        sys.modules is compared in the case's own process only
  *   chance: reason          of sys.modules only the names are compared, in no order
+ *   threaded: reason        not for free-threaded builds
  *   heavy: reason           only under PYCDS_TEST_ALL_PYTHONS=1
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
@@ -58,10 +59,11 @@ export interface Case {
   readonly refused: RegExp | undefined;
   readonly children: string | undefined;
   readonly chance: string | undefined;
+  readonly threaded: string | undefined;
   readonly heavy: string | undefined;
 }
 
-const keys = new Set(["versions", "needs", "run", "env", "stdin", "prepare", "change", "older", "layers", "mask", "unlike", "status", "prints", "hits", "stale", "misses", "refused", "children", "chance", "heavy"]);
+const keys = new Set(["versions", "needs", "run", "env", "stdin", "prepare", "change", "older", "layers", "mask", "unlike", "status", "prints", "hits", "stale", "misses", "refused", "children", "chance", "threaded", "heavy"]);
 
 /** All cases of a group, by name. */
 export function casesOf(group: Group): readonly Case[] {
@@ -114,6 +116,7 @@ export function parseCase(group: Group, name: string, source: string, isFolder: 
     refused: refused === undefined ? undefined : new RegExp(refused),
     children: one("children"),
     chance: one("chance"),
+    threaded: one("threaded"),
     heavy: one("heavy"),
   };
 }

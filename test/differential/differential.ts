@@ -32,7 +32,11 @@ export async function differential(group: Group): Promise<void> {
     const mine = all.filter(({ versions: [from, to] }) => minor >= from && minor <= to);
     const packages = mine.some(({ needs }) => needs.length > 0);
     const lacking = python === undefined || !packages ? undefined : everything || interpreter === last ? await lacksTools(python.exe) : "only with the newest interpreter, unless PYCDS_TEST_ALL_PYTHONS=1";
-    const reasonNot = (one: Case): string | undefined => (one.needs.length > 0 && lacking !== undefined ? `no ${one.needs.join(", ")}: ${lacking}` : !everything && one.heavy !== undefined && asked === undefined ? `${one.heavy}: PYCDS_TEST_ALL_PYTHONS=1` : undefined);
+    const reasonNot = (one: Case): string | undefined => {
+      if (one.threaded !== undefined && python?.flavour === "freethreaded") return one.threaded;
+      if (one.needs.length > 0 && lacking !== undefined) return `no ${one.needs.join(", ")}: ${lacking}`;
+      return !everything && one.heavy !== undefined && asked === undefined ? `${one.heavy}: PYCDS_TEST_ALL_PYTHONS=1` : undefined;
+    };
     const cases = mine.filter((one) => reasonNot(one) === undefined);
 
     describe.skipIf(python === undefined || cases.length === 0)(name, () => {

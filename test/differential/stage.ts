@@ -50,7 +50,7 @@ export class Stage {
     const stage = new Stage(python);
     if (withTools) await copyOfTools(python.exe, stage.venv);
     else must("make a venv", await stage.run([python.exe, "-m", "venv", "--without-pip", stage.venv]));
-    const site = join(stage.venv, "lib", `python3.${python.minor}`, "site-packages");
+    const site = join(stage.venv, "lib", `python${python.version}`, "site-packages");
     const digest = (name: string): string => JSON.stringify(join(fixtures, name));
     // exec in a scope of its own: site.py's namespace is not to be changed
     writeFileSync(join(site, "differential.pth"), `import os; P = os.environ.get("DIFFERENTIAL_DIGEST"); S = {}; P and (exec(open(${digest("digest.py")}).read(), S), S["watch"](P, ${digest("../fidelity/picture.py")}))\n`);
