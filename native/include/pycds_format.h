@@ -11,7 +11,7 @@
 #define PYCDS_MAGIC { 0x50, 0x59, 0x43, 0x44, 0x53, 0x0d, 0x0a, 0x1a }
 #define PYCDS_MAGIC_SIZE 8
 #define PYCDS_BYTE_ORDER UINT32_C(0x01020304)
-#define PYCDS_FORMAT_VERSION UINT32_C(3)
+#define PYCDS_FORMAT_VERSION UINT32_C(4)
 /* "No index" or "no string". */
 #define PYCDS_NONE UINT32_C(0xffffffff)
 /* Of the DATA section: valid for 4, 16 and 64 KiB pages. */
@@ -165,7 +165,7 @@ typedef struct PycdsFileHeader {
     uint64_t header_digest; /* XXH3 of the header and section table with this field 0 */
     uint64_t file_size; /* bytes in the file */
     uint64_t required_features; /* features; an unknown bit means refuse */
-    uint8_t archive_digest[32]; /* SHA-256 of all sections but relocations and DATA, which are in it by the digests of units and name blocks; identity of the archive */
+    uint8_t archive_digest[32]; /* SHA-256 of all sections but relocations and DATA, which are in it by the digests of units and name blocks, as they are without hints; identity of the archive */
     uint64_t preferred_base; /* requested address of the DATA section: from archive contents, 64 KiB-aligned, below 2^38 */
     uint32_t hexversion; /* PY_VERSION_HEX of the interpreter built for */
     uint32_t pyc_magic; /* first four bytes of its .pyc files */
@@ -439,14 +439,16 @@ _Static_assert(offsetof(PycdsRelocations, version_count) == 20, "PycdsRelocation
 _Static_assert(offsetof(PycdsRelocations, rebuilt_count) == 24, "PycdsRelocations.rebuilt_count");
 _Static_assert(offsetof(PycdsRelocations, reserved) == 28, "PycdsRelocations.reserved");
 
-/* All slots of a unit that point at one external object. */
+/* All slots of a unit that point at one external object. Where every object of a unit lies at its hint, the slots are left as they are. */
 typedef struct PycdsRelocationGroup {
     uint32_t external; /* number (abi/externals.ts) */
     uint32_t count; /* slots */
+    uint64_t hint; /* what the slots hold: the object's address in one machine's interpreter, or 0. Not part of the archive's identity */
 } PycdsRelocationGroup;
-_Static_assert(sizeof(PycdsRelocationGroup) == 8, "PycdsRelocationGroup");
+_Static_assert(sizeof(PycdsRelocationGroup) == 16, "PycdsRelocationGroup");
 _Static_assert(offsetof(PycdsRelocationGroup, external) == 0, "PycdsRelocationGroup.external");
 _Static_assert(offsetof(PycdsRelocationGroup, count) == 4, "PycdsRelocationGroup.count");
+_Static_assert(offsetof(PycdsRelocationGroup, hint) == 8, "PycdsRelocationGroup.hint");
 
 /* An object whose layout depends on hashes: made by API from item slots. */
 typedef struct PycdsRebuilt {

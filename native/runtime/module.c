@@ -228,6 +228,8 @@ static PyObject *module_status(PyObject *self, PyObject *args) {
                          : state.active && !here               ? "active in another interpreter of this process"
                          : disabled                            ? "disabled"
                                                                : refusal;
+    unsigned long prelinked = 0;
+    for (size_t i = 0; i < state.layer_count; i++) prelinked += state.layers[i].prelinked;
     PyObject *dict = PyDict_New();
     if (!dict) return NULL;
     if (put(dict, "active", PyBool_FromLong(here && state.layer_count != 0)) < 0 ||
@@ -239,6 +241,7 @@ static PyObject *module_status(PyObject *self, PyObject *args) {
         put(dict, "miss", PyLong_FromUnsignedLong(state.misses)) < 0 ||
         put(dict, "stale", PyLong_FromUnsignedLong(state.stales)) < 0 ||
         put(dict, "collector", PyUnicode_FromString(here && gc_is_deferred() ? "deferred" : "stock")) < 0 ||
+        put(dict, "prelinked", PyLong_FromUnsignedLong(prelinked)) < 0 ||
         put(dict, "tracing", PyBool_FromLong(here && trace_active)) < 0) {
         Py_DecRef(dict);
         return NULL;
@@ -270,7 +273,7 @@ static PyObject *module_disable(PyObject *self, PyObject *args) {
 }
 
 static PyMethodDef methods[] = {
-    {"status", module_status, METH_NOARGS, "status() -> dict: active, mode, archive, archives, reason, hit, miss, stale, tracing."},
+    {"status", module_status, METH_NOARGS, "status() -> dict: active, mode, archive, archives, reason, hit, miss, stale, prelinked, tracing."},
     {"disable", module_disable, METH_NOARGS, "disable() -> bool: stock imports from now on; true if PyCDS was active until now."},
     {NULL, NULL, 0, NULL},
 };

@@ -97,6 +97,7 @@ typedef struct Archive {
     uint8_t *block_state;   /* UNIT_*, one a name block */
     uint32_t *pure_uses;    /* copies made, one a pure result */
     PyObject **canonical;   /* interned name objects, borrowed for ever */
+    uint32_t prelinked;     /* units whose external slots were right as they were */
     uint64_t populated;     /* bytes of DATA's hot part already prefaulted */
     struct Listing **listings; /* index.c: of folders that changed, by folder; NULL: none so far */
     int pures_populated;    /* 1 done, -1 the file was cut */

@@ -34,7 +34,8 @@ typedef struct Streams {
     const PycdsRebuilt *rebuilt;
     const void *indexes; /* into names, one a name slot; of index_width bytes */
     uint32_t index_width;
-    const uint8_t *slots, *after_internal, *end;
+    const uint8_t *slots, *after_internal, *after_groups, *end;
+    int prelinked; /* every external object lies where the slots already point */
 } Streams;
 
 /* ---- co_version ---------------------------------------------------------------- */
@@ -151,10 +152,14 @@ static int measure_all(Streams *s, uint64_t size) {
     const uint8_t *at = s->slots;
     if (measure(&at, s->end, s->head.internal_count, 8, size) != 0) return -1;
     s->after_internal = at;
+    s->prelinked = s->head.group_count != 0;
     for (uint32_t i = 0; i < s->head.group_count; i++) {
-        if (external_object(s->groups[i].external) == NULL) return -1;
+        PyObject *const object = external_object(s->groups[i].external);
+        if (object == NULL) return -1;
+        s->prelinked &= s->groups[i].hint == (uintptr_t)object;
         if (measure(&at, s->end, s->groups[i].count, 8, size) != 0) return -1;
     }
+    s->after_groups = at;
     if (measure(&at, s->end, s->head.name_slot_count, 8, size) != 0) return -1;
     if (measure(&at, s->end, s->head.filename_count, 8, size) != 0) return -1;
     if (measure(&at, s->end, s->head.version_count, 4, size) != 0) return -1;
@@ -223,7 +228,8 @@ static const uint8_t *relocate(const Archive *a, const Streams *s, uint8_t *base
     } else {
         EACH_SLOT(at, base, s->head.internal_count, 8, *(uint64_t *)(void *)slot += delta);
     }
-    for (uint32_t i = 0; i < s->head.group_count; i++) {
+    if (s->prelinked) at = s->after_groups; /* written for this very interpreter (src/image/prelink.ts) */
+    for (uint32_t i = 0; !s->prelinked && i < s->head.group_count; i++) {
         PyObject *const object = external_object(s->groups[i].external);
         EACH_SLOT(at, base, s->groups[i].count, 8, SLOT(slot, 0) = object);
     }
@@ -315,6 +321,7 @@ PyObject *unit_code(Archive *archive, uint32_t unit, PyObject *filename, char wh
         return refused(archive, unit, why, "archived code has an impossible frozenset");
     }
     archive->unit_state[unit] = UNIT_READY;
+    archive->prelinked += streams.prelinked;
     return code;
 }
 

@@ -27,7 +27,7 @@ export const f = <const N extends string, const T extends FieldType>(name: N, ty
 
 export const magic = Uint8Array.of(0x50, 0x59, 0x43, 0x44, 0x53, 0x0d, 0x0a, 0x1a); // "PYCDS\r\n\x1a": text-mode damage shows
 export const byteOrderMark = 0x01020304;
-export const formatVersion = 3;
+export const formatVersion = 4;
 export const none = 0xffffffff;
 /** Alignment of the DATA section, valid for 4, 16 and 64 KiB pages. */
 export const segmentAlignment = 0x10000;
@@ -140,7 +140,7 @@ export const structs = {
       f("header_digest", "u64", "XXH3 of the header and section table with this field 0"),
       f("file_size", "u64", "bytes in the file"),
       f("required_features", "u64", "features; an unknown bit means refuse"),
-      f("archive_digest", { bytes: 32 }, "SHA-256 of all sections but relocations and DATA, which are in it by the digests of units and name blocks; identity of the archive"),
+      f("archive_digest", { bytes: 32 }, "SHA-256 of all sections but relocations and DATA, which are in it by the digests of units and name blocks, as they are without hints; identity of the archive"),
       f("preferred_base", "u64", "requested address of the DATA section: from archive contents, 64 KiB-aligned, below 2^38"),
       f("hexversion", "u32", "PY_VERSION_HEX of the interpreter built for"),
       f("pyc_magic", "u32", "first four bytes of its .pyc files"),
@@ -324,8 +324,12 @@ export const structs = {
   },
   RelocationGroup: {
     name: "RelocationGroup",
-    doc: "All slots of a unit that point at one external object.",
-    fields: [f("external", "u32", "number (abi/externals.ts)"), f("count", "u32", "slots")],
+    doc: "All slots of a unit that point at one external object. Where every object of a unit lies at its hint, the slots are left as they are.",
+    fields: [
+      f("external", "u32", "number (abi/externals.ts)"),
+      f("count", "u32", "slots"),
+      f("hint", "u64", "what the slots hold: the object's address in one machine's interpreter, or 0. Not part of the archive's identity"),
+    ],
   },
   Rebuilt: {
     name: "Rebuilt",

@@ -111,7 +111,7 @@ export function encodeRelocations(relocations: Relocations): Uint8Array {
     rebuilt_count: relocations.rebuilt.length,
     reserved: 0,
   });
-  for (const [external, slots] of groups) put(writer, "RelocationGroup", { external, count: slots.length });
+  for (const [external, slots] of groups) put(writer, "RelocationGroup", { external, count: slots.length, hint: 0n });
   for (const name of own.keys()) writer.u32(name);
   for (const { kind, items, count, slots } of relocations.rebuilt) {
     put(writer, "Rebuilt", { kind: rebuiltKind[kind], items, item_count: count, slot_count: slots.length });

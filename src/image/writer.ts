@@ -62,7 +62,7 @@ export function encodeSections(parts: Omit<ImageParts, "identity" | "relocations
 
 /** The digest of the header and section table, in which the digest itself counts as 0. */
 export function headerDigest(bytes: Uint8Array, size: number): bigint {
-  const copy = bytes.slice(0, size);
+  const copy = new Uint8Array(bytes.subarray(0, size)); // slice() of a Buffer is no copy
   viewOf(copy).setBigUint64(codecs.FileHeader.offsetOf("header_digest"), 0n, true);
   return xxh3(copy);
 }

@@ -4,6 +4,8 @@ import { PycdsError } from "../base/errors.ts";
 import { paddedText, viewOf } from "../image/codec.ts";
 import type { RecordOf } from "../image/codec.ts";
 import type { ImageModule, ImageStamp } from "../image/meta.ts";
+import { prelinkedUnits, withoutHints } from "../image/prelink.ts";
+import { openImage } from "../image/reader.ts";
 import type { ImageReader } from "../image/reader.ts";
 import { objectAlignment } from "../image/schema.ts";
 import { addressText, featureNames, flavourOf, versionText } from "./summary.ts";
@@ -67,7 +69,7 @@ function nameBytes(image: ImageReader): readonly Uint8Array[] {
 
 /** A digest of a unit without what its neighbours decide: its address and the numbers of its names. */
 function unitIdentity(image: ImageReader, unit: RecordOf<"Unit">, names: readonly Uint8Array[]): string {
-  const data = image.unitData(unit).slice();
+  const data = new Uint8Array(image.unitData(unit)); // slice() of a Buffer is no copy
   const view = viewOf(data);
   const start = BigInt(image.base) + unit.data_offset;
   try {
@@ -120,7 +122,13 @@ function compare(name: string, a: Side, b: Side): ChangedModule | undefined {
   return changed.length === 0 ? undefined : { name, changed, a: side(a), b: side(b) };
 }
 
-export function diff(a: ImageReader, b: ImageReader): Diff {
+/** As it was built: what a machine's interpreter adds is no difference. */
+function built(image: ImageReader): ImageReader {
+  return prelinkedUnits(image) === 0 ? image : openImage(withoutHints(image), image.file);
+}
+
+export function diff(left: ImageReader, right: ImageReader): Diff {
+  const [a, b] = [built(left), built(right)];
   const headerOfB = headerFields(b);
   const header = [...headerFields(a)].map(([field, value]) => ({ field, a: value, b: headerOfB.get(field) ?? "" })).filter((row) => row.a !== row.b);
   const [modulesA, modulesB] = [modulesOf(a), modulesOf(b)];

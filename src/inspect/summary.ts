@@ -3,6 +3,7 @@ import { abiFlag, features, none, pureKind } from "../image/schema.ts";
 import { hex } from "../base/digest.ts";
 import { paddedText } from "../image/codec.ts";
 import type { ImageModule } from "../image/meta.ts";
+import { prelinkedUnits } from "../image/prelink.ts";
 import type { ImageReader } from "../image/reader.ts";
 import { sectionOrder } from "../image/sections.ts";
 
@@ -28,6 +29,8 @@ export interface Summary {
   readonly traced: number;
   readonly excluded: number;
   readonly units: number;
+  /** Units with the addresses of one machine's interpreter. */
+  readonly prelinked: number;
   readonly folders: number;
   readonly entries: number;
   /** Entries that serve code. */
@@ -83,6 +86,7 @@ export function summary(image: ImageReader): Summary {
     traced: meta.modules.filter(({ traced }) => traced).length,
     excluded: meta.excluded.length,
     units: image.units.length,
+    prelinked: prelinkedUnits(image),
     folders: image.folders.length,
     entries: image.entries.length,
     served: image.entries.filter(({ unit }) => unit !== none).length,

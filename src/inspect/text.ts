@@ -37,6 +37,7 @@ export function summaryText(summary: Summary): string {
     ["modules", `${summary.modules}, of them ${summary.traced} traced; ${summary.excluded} left to stock`],
     ["index", `${summary.entries} names in ${summary.folders} folders`],
     ["pure results", `${summary.patterns} patterns, ${summary.sources} source strings`],
+    ["prelinked", summary.prelinked === 0 ? "no" : `${summary.prelinked} of ${summary.units} units, for the interpreter of one machine`],
     ["names", `${summary.names} interned, in ${summary.name_blocks} blocks`],
     ...summary.roots.map(({ name, path }) => [`root ${name}`, path]),
     ...summary.sections.map(({ name, size }) => [`section ${name}`, sizeText(size)]),

@@ -5,6 +5,7 @@ import { xxh3 } from "../base/digest.ts";
 import { PycdsError } from "../base/errors.ts";
 import type { RecordOf } from "../image/codec.ts";
 import { viewOf } from "../image/codec.ts";
+import { strayHint } from "../image/prelink.ts";
 import type { ImageReader } from "../image/reader.ts";
 import { features, objectAlignment } from "../image/schema.ts";
 import type { Relocations } from "../image/slots.ts";
@@ -125,6 +126,16 @@ function leadsIntoItself(objects: readonly UnitObject[], slot: number, target: n
   return own.type === "PyUnicode_Type" ? target > slot : own.type === "PyCode_Type" && target === own.offset + codeSize;
 }
 
+/** An external slot holds its group's hint: where the hints are right, the runtime leaves it alone. */
+function checkHints(image: ImageReader, unit: RecordOf<"Unit">, report: UnitReport): void {
+  try {
+    const stray = strayHint(image, unit);
+    if (stray !== undefined) report("an external slot does not hold its group's hint", stray - image.sections.data.offset - Number(unit.data_offset));
+  } catch (error) {
+    if (!(error instanceof PycdsError)) throw error; // reported by checkSlots
+  }
+}
+
 /**
  * Checks what openImage leaves out: a unit's digest, relocations, pointers and
  * objects. `header` are the bytes in front of ob_type that every object of the
@@ -148,6 +159,7 @@ export function checkUnit(image: ImageReader, unit: RecordOf<"Unit">, header: { 
     return;
   }
   checkSlots(image, data.byteLength, relocations, abi, report);
+  checkHints(image, unit, report);
 
   const objects = unitObjects(image, relocations);
   checkPointers(data, image.base + Number(unit.data_offset), relocations, objects, abi.code_basicsize, report);

@@ -3,6 +3,7 @@ import { hex, xxh3 } from "../base/digest.ts";
 import { PycdsError } from "../base/errors.ts";
 import { codecs } from "../image/codec.ts";
 import type { RecordOf } from "../image/codec.ts";
+import { withoutHints } from "../image/prelink.ts";
 import { checkImage } from "../image/reader.ts";
 import type { ImageReader } from "../image/reader.ts";
 import { decodePattern } from "../image/pure.ts";
@@ -64,8 +65,22 @@ function contentProblems(image: ImageReader): Problem[] {
 }
 
 function checkIdentity(image: ImageReader, report: Report): void {
-  const found = archiveDigest((name) => image.section(name));
+  const plain = plainBytes(image);
+  const found = archiveDigest((name) => {
+    const { offset, size } = image.sections[name];
+    return plain.subarray(offset, offset + size);
+  });
   if (hex(found) !== hex(image.header.archive_digest)) report("VERIFY_DIGEST", "the archive's SHA-256 differs from its header's", codecs.FileHeader.offsetOf("archive_digest"));
+}
+
+/** Without hints, which are not part of what the digest stands for. Damaged relocations are reported with their unit. */
+function plainBytes(image: ImageReader): Uint8Array {
+  try {
+    return withoutHints(image);
+  } catch (error) {
+    if (!(error instanceof PycdsError)) throw error;
+    return image.bytes;
+  }
 }
 
 function checkUnits(image: ImageReader, report: Report): void {

@@ -11,6 +11,8 @@ import { accessSync, constants, readFileSync, readdirSync, rmSync, statSync } fr
 import { basename, join } from "node:path";
 import { hex, sha256 } from "../base/digest.ts";
 import { PycdsError } from "../base/errors.ts";
+import { prelink } from "../image/prelink.ts";
+import { openImage } from "../image/reader.ts";
 import { magic } from "../image/schema.ts";
 import { entryAt, fileError, flushFolder, listFolder, placeFolder, replaceFile } from "./files.ts";
 import { archiveCopy, dataFolder, layersFile, manifestFile, packageFolder, pthFile, pthText, runtimeFile } from "./layout.ts";
@@ -31,6 +33,8 @@ export interface InstallRequest {
   readonly further?: readonly string[];
   /** Archives that are looked up first and stay where they are, by absolute path: what several environments share. */
   readonly bases?: readonly string[];
+  /** Where this interpreter has what archives point at, by number (abi/externals.ts), as far as that is the same in each process. */
+  readonly addresses?: ReadonlyMap<number, bigint>;
 }
 
 export interface InstallResult {
@@ -39,6 +43,8 @@ export interface InstallResult {
   readonly files: readonly InstalledFile[];
   /** An earlier installation, whole or not, was replaced. */
   readonly replaced: boolean;
+  /** Units of the archive that are ready for this interpreter's addresses. */
+  readonly prelinked: number;
 }
 
 const what = "cannot install";
@@ -46,7 +52,7 @@ const what = "cannot install";
 export function install(request: InstallRequest): InstallResult {
   const { site } = request;
   checkSite(site);
-  const contents = readContents(request);
+  const { contents, prelinked } = readContents(request);
   const files = [...contents].map(([path, bytes]) => ({ path, size: bytes.byteLength, sha256: hex(sha256(bytes)) }));
 
   const record = readRecord(site);
@@ -60,7 +66,7 @@ export function install(request: InstallRequest): InstallResult {
     const next = replaced ? "put that right, then install again or uninstall" : "put that right, then install again; nothing was left behind";
     throw fileError(error, "INSTALL_FAILED", what, site, next);
   }
-  return { site, files, replaced };
+  return { site, files, replaced, prelinked };
 }
 
 /** From here on the folder is changed. */
@@ -117,8 +123,9 @@ function checkSite(site: string): void {
 const packageSource = /^[A-Za-z_]\w*\.(pyi?|typed)$/;
 
 /** Every file to write, path → contents, in the order in which they appear. */
-function readContents({ runtime, packageDir, archive, further = [], bases = [] }: InstallRequest): Map<string, Uint8Array> {
+function readContents({ runtime, packageDir, archive, further = [], bases = [], addresses = new Map() }: InstallRequest): { readonly contents: Map<string, Uint8Array>; readonly prelinked: number } {
   const contents = new Map<string, Uint8Array>();
+  let prelinked = 0;
   const build = "build it with: npm run build";
   let names: string[];
   try {
@@ -136,7 +143,12 @@ function readContents({ runtime, packageDir, archive, further = [], bases = [] }
   }
   contents.set(runtimeFile, library);
   const copied = [...(archive === undefined ? [] : [archive]), ...further];
-  copied.forEach((file, position) => contents.set(archiveCopy(position), readArchive(file)));
+  copied.forEach((file, position) => {
+    const bytes = readArchive(file);
+    const ready = addresses.size === 0 ? { bytes, units: 0 } : prelink(openImage(bytes, file), addresses);
+    contents.set(archiveCopy(position), ready.bytes);
+    prelinked += ready.units;
+  });
   for (const base of bases) {
     readArchive(base);
     if (!base.startsWith("/") || base.includes("\n")) throw new PycdsError("BASE_NAME", "cannot use the base archive", "its name is not an absolute path of one line", { file: base, next: "rename it" });
@@ -146,7 +158,7 @@ function readContents({ runtime, packageDir, archive, further = [], bases = [] }
     contents.set(layersFile, Buffer.from(lines.map((line) => `${line}\n`).join("")));
   }
   contents.set(pthFile, Buffer.from(pthText));
-  return contents;
+  return { contents, prelinked };
 }
 
 function readArchive(file: string): Uint8Array {

@@ -56,7 +56,7 @@ describe("struct codec", () => {
   }
 
   it("refuses numbers that do not fit instead of cutting them", () => {
-    const record = { external: 0, count: 0 };
+    const record = { external: 0, count: 0, hint: 0n };
     for (const bad of [-1, 0x1_0000_0000, 1.5, Number.NaN]) expect(() => encodeTable("RelocationGroup", [{ ...record, count: bad }])).toThrow(RangeError);
     expect(() => encodeTable("Unit", [{ data_offset: -1n, data_size: 0, root: 0, reloc_offset: 0n, reloc_size: 0, flags: 0, digest: 0n }])).toThrow(RangeError);
   });

@@ -6,6 +6,7 @@
 import { readFileSync } from "node:fs";
 import { beforeAll, describe, expect, it } from "vitest";
 import { buildArchive } from "../../src/archive/build.ts";
+import { codecs } from "../../src/image/codec.ts";
 import { treeInput, writeTree } from "../archive/input.ts";
 import type { Damage } from "./damage.ts";
 import { damaged, file, good, goodBytes, missing, plain, prepareSample, python, sanitized, scratch, written } from "./sample.ts";
@@ -58,7 +59,7 @@ describe.skipIf(python === undefined)(`units${missing}`, () => {
   };
   /** The unit with the frozensets, and where the parts of its stream are. */
   const parts = (view: DataView): { readonly groups: number; readonly names: number; readonly rebuilt: number; readonly indexes: number; readonly slots: number } => {
-    const names = 32 + view.getUint32(4, true) * 8;
+    const names = 32 + view.getUint32(4, true) * codecs.RelocationGroup.size;
     const rebuilt = names + view.getUint32(8, true) * 4;
     const indexes = rebuilt + view.getUint32(24, true) * 16;
     return { groups: 32, names, rebuilt, indexes, slots: indexes + view.getUint32(12, true) };

@@ -6,6 +6,7 @@ import { flavourOf, versionText } from "../../inspect/summary.ts";
 import { PycdsError } from "../../base/errors.ts";
 import type { InterpreterInfo } from "../../trace/types.ts";
 import { install } from "../../venv/install.ts";
+import { constantAddresses } from "../addresses.ts";
 import { append, checkCount } from "../archives.ts";
 import { abiOf } from "../target.ts";
 import { pythonPackage, runtimeLibrary } from "../context.ts";
@@ -48,7 +49,8 @@ async function installHere(context: Context, options: InstallOptions): Promise<v
   const { interpreter, site } = await chooseEnvironment(context, options);
   if (all.length === 0) abiOf(interpreter);
   collectFaults(all, (file) => checkFits(file, interpreter));
-  const result = install({ site, runtime: runtimeLibrary(interpreter.flavour), packageDir: pythonPackage, further, bases, ...(archive === undefined ? {} : { archive }) });
+  const addresses = all.length === bases.length ? new Map<number, bigint>() : constantAddresses(context, interpreter.executable);
+  const result = install({ site, runtime: runtimeLibrary(interpreter.flavour), packageDir: pythonPackage, further, bases, addresses, ...(archive === undefined ? {} : { archive }) });
   printResult(context, options, { ...result, python: interpreter.executable, version: interpreter.version }, () => {
     const named = [...options.base, ...options.archive].join(", ");
     const what = all.length === 0 ? "the runtime; name an archive with PYCDSARCHIVE" : `the runtime and ${named}`;
