@@ -23,8 +23,8 @@ const asked = process.env["PYCDS_DIFFERENTIAL"]?.split(",");
 
 export async function differential(group: Group): Promise<void> {
   const interpreters = served();
-  // of a usual run's interpreters, the last is the one that packages are installed for
-  const last = interpreters.filter(({ python }) => python !== undefined).at(-1);
+  // of a usual run's interpreters, the newest release build is the one that packages are installed for
+  const last = interpreters.filter(({ python }) => python?.flavour === "release").at(-1);
   const all = casesOf(group).filter(({ name }) => asked === undefined || asked.includes(name));
   for (const interpreter of interpreters) {
     const { name, python } = interpreter;

@@ -29,6 +29,11 @@ export const masks: Readonly<Record<string, Mask>> = {
     why: "an error of importlib itself that is no ImportError has importlib's frames in its traceback, which our import path has not",
     apply: (text) => text.replace(/^ *File "<frozen importlib\._bootstrap(?:_external)?>".*\n/gm, ""),
   },
+  "same-second": {
+    kind: "differs",
+    why: "archived code is valid while its source has the second and the size by which importlib knows a .pyc; the .pyc itself is not looked at",
+    apply: (text) => text.replace(/^same second: .*\n/gm, ""),
+  },
   immortal: { kind: "differs", why: "archived constants are immortal, which 3.14 specialises for", apply: (text) => text.replaceAll("LOAD_CONST_MORTAL  ", "LOAD_CONST_IMMORTAL") },
   "importtime-cached": {
     kind: "differs",
