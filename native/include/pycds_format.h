@@ -33,7 +33,9 @@
 /* FileHeader.required_features; a bit outside PYCDS_FEATURES_KNOWN means refuse. */
 #define PYCDS_FEATURE_CODE_VERSION UINT64_C(0x1) /* co_version slots must be filled (3.12+). */
 #define PYCDS_FEATURE_SEALED UINT64_C(0x2) /* Sealed: folders and sources are not stat'ed. */
-#define PYCDS_FEATURES_KNOWN (PYCDS_FEATURE_CODE_VERSION | PYCDS_FEATURE_SEALED)
+#define PYCDS_FEATURE_CONTENTS UINT64_C(0x4) /* Sources are compared by contents, folders by listing; mtimes say nothing. */
+#define PYCDS_FEATURE_RELOCATABLE UINT64_C(0x8) /* The tree may lie elsewhere than where it was recorded: roots tell. */
+#define PYCDS_FEATURES_KNOWN (PYCDS_FEATURE_CODE_VERSION | PYCDS_FEATURE_SEALED | PYCDS_FEATURE_CONTENTS | PYCDS_FEATURE_RELOCATABLE)
 
 /* Section.kind */
 enum {
@@ -161,7 +163,7 @@ enum {
 typedef struct PycdsFileHeader {
     uint8_t magic[8]; /* "PYCDS\r\n\x1a" */
     uint32_t byte_order; /* 0x01020304 as the target reads it */
-    uint32_t format_version; /* 2 */
+    uint32_t format_version; /* 4 */
     uint64_t header_digest; /* XXH3 of the header and section table with this field 0 */
     uint64_t file_size; /* bytes in the file */
     uint64_t required_features; /* features; an unknown bit means refuse */
@@ -292,17 +294,19 @@ typedef struct PycdsFolder {
     uint32_t root; /* root index or none */
     uint32_t relative; /* string: the path below the root (empty for the root itself) */
     int64_t mtime_ns; /* st_mtime when listed */
+    int64_t cache_mtime_ns; /* st_mtime of its __pycache__ when every archived source in it had a valid .pyc there; 0: it had not, or it is not known */
     uint32_t first_entry; /* its entries are first_entry … first_entry + entry_count - 1 */
     uint32_t entry_count;
 } PycdsFolder;
-_Static_assert(sizeof(PycdsFolder) == 32, "PycdsFolder");
+_Static_assert(sizeof(PycdsFolder) == 40, "PycdsFolder");
 _Static_assert(offsetof(PycdsFolder, path) == 0, "PycdsFolder.path");
 _Static_assert(offsetof(PycdsFolder, path_length) == 4, "PycdsFolder.path_length");
 _Static_assert(offsetof(PycdsFolder, root) == 8, "PycdsFolder.root");
 _Static_assert(offsetof(PycdsFolder, relative) == 12, "PycdsFolder.relative");
 _Static_assert(offsetof(PycdsFolder, mtime_ns) == 16, "PycdsFolder.mtime_ns");
-_Static_assert(offsetof(PycdsFolder, first_entry) == 24, "PycdsFolder.first_entry");
-_Static_assert(offsetof(PycdsFolder, entry_count) == 28, "PycdsFolder.entry_count");
+_Static_assert(offsetof(PycdsFolder, cache_mtime_ns) == 24, "PycdsFolder.cache_mtime_ns");
+_Static_assert(offsetof(PycdsFolder, first_entry) == 32, "PycdsFolder.first_entry");
+_Static_assert(offsetof(PycdsFolder, entry_count) == 36, "PycdsFolder.entry_count");
 
 /* An importable name in a folder, as FileFinder would find it. What is not listed is known to be missing. */
 typedef struct PycdsEntry {

@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "places.h"
 #include "tables.h"
 #include "xxh3.h"
 
@@ -47,7 +48,7 @@ typedef struct UnknownFolder {
 static UnknownFolder *unknown;
 static size_t unknown_count, unknown_capacity;
 
-static int64_t stat_mtime_ns(const struct stat *st) {
+int64_t index_mtime_ns(const struct stat *st) {
     return (int64_t)st->st_mtim.tv_sec * INT64_C(1000000000) + st->st_mtim.tv_nsec;
 }
 
@@ -134,7 +135,11 @@ static Listing *listing_at(Listing **cached, const char *path, int64_t mtime_ns)
 
 uint64_t index_path_hash(const char *path, size_t length) { return xxh3(path, length); }
 
-uint32_t index_folder(const Archive *a, uint64_t hash, const char *path, size_t length) {
+uint32_t index_folder(Archive *a, uint64_t hash, const char *path, size_t length) {
+    return a->places ? place_folder(a, hash, path, length) : index_recorded(a, hash, path, length);
+}
+
+uint32_t index_recorded(const Archive *a, uint64_t hash, const char *path, size_t length) {
     uint32_t mask = a->folder_hash_size - 1;
     for (uint32_t at = (uint32_t)(hash & mask);; at = (at + 1) & mask) {
         uint32_t value = a->folder_hash[at];
@@ -172,12 +177,14 @@ static uint32_t first_suffix(const Archive *a, const Listing *listing, const cha
  */
 static int folder_state(Archive *a, uint32_t folder, Listing **listing) {
     struct stat st;
-    const char *path = archive_string(a, a->folders[folder].path);
+    size_t length;
+    const char *path = place_path(a, folder, &length);
     if (a->header->required_features & PYCDS_FEATURE_SEALED) return 1;
     if (stat(path, &st) != 0) return -1;
     if (!S_ISDIR(st.st_mode)) return -1;
-    int64_t mtime_ns = stat_mtime_ns(&st);
-    if (mtime_ns == a->folders[folder].mtime_ns) return 1;
+    int64_t mtime_ns = index_mtime_ns(&st);
+    /* Where contents count, mtimes may all be the same, a folder's too. */
+    if (mtime_ns == a->folders[folder].mtime_ns && !(a->header->required_features & PYCDS_FEATURE_CONTENTS)) return 1;
     if (!a->listings) {
         a->listings = calloc(a->folder_count, sizeof(Listing *));
         if (!a->listings) return -2;
@@ -239,14 +246,14 @@ void index_find(Archive *a, uint32_t folder, const char *tail, size_t length, Fo
     switch (entry->kind) {
     case PYCDS_ENTRY_PACKAGE:
         /* A package wins over files of its name, so only the folder's name counts. */
-        if ((state == 1 || has_name) && entry->child != PYCDS_NONE) find_package(a, entry->child, found);
+        if ((state == 1 || has_name) && entry->child != PYCDS_NONE && place_child(a, folder, entry->child, tail, length) == 0) find_package(a, entry->child, found);
         return;
     case PYCDS_ENTRY_SOURCE:
     case PYCDS_ENTRY_EXTENSION:
     case PYCDS_ENTRY_SOURCELESS:
         if (state == 0 && has_suffix != entry->suffix) return;
         if (state == 0 && has_name && entry->child == PYCDS_NONE) return; /* a folder of that name came: it may be a package */
-        if (entry->child != PYCDS_NONE && (state == 1 || has_name) && !still_no_package(a, entry->child)) return;
+        if (entry->child != PYCDS_NONE && (state == 1 || has_name) && (place_child(a, folder, entry->child, tail, length) != 0 || !still_no_package(a, entry->child))) return;
         found->kind = FIND_FILE;
         found->archive = a;
         found->file = entry;
@@ -254,7 +261,7 @@ void index_find(Archive *a, uint32_t folder, const char *tail, size_t length, Fo
         return;
     case PYCDS_ENTRY_NAMESPACE:
         if (state == 0 && (!has_name || has_suffix != PYCDS_NONE)) return;
-        if (entry->child == PYCDS_NONE || !still_no_package(a, entry->child)) return;
+        if (entry->child == PYCDS_NONE || place_child(a, folder, entry->child, tail, length) != 0 || !still_no_package(a, entry->child)) return;
         found->kind = FIND_NAMESPACE;
         return;
     default:
@@ -287,22 +294,23 @@ FindKind index_find_unknown(const Archive *a, const char *path, size_t path_leng
     UnknownFolder *folder = unknown_folder(path, path_length);
     if (!folder || length == 0) return FIND_ASK;
     if (stat(folder->path, &st) != 0 || !S_ISDIR(st.st_mode)) return FIND_ASK;
-    Listing *listing = listing_at(&folder->listing, folder->path, stat_mtime_ns(&st));
+    Listing *listing = listing_at(&folder->listing, folder->path, index_mtime_ns(&st));
     if (!listing) return FIND_ASK;
     if (listing_has(listing, tail, length) || first_suffix(a, listing, tail, length) != PYCDS_NONE) return FIND_ASK;
     return FIND_ABSENT;
 }
 
 int index_file_path(const Archive *a, const Found *found, char *buffer, size_t size, size_t *length) {
-    const PycdsFolder *folder = &a->folders[found->folder];
+    size_t folder_length;
+    const char *folder = place_path(a, found->folder, &folder_length);
     const PycdsSuffix *suffix = &a->suffixes[found->file->suffix];
     size_t name_length = found->file->name_length;
-    if (folder->path_length >= size || name_length >= size || suffix->length >= size) return -1;
-    size_t total = (size_t)folder->path_length + 1 + name_length + suffix->length;
+    if (folder_length >= size || name_length >= size || suffix->length >= size) return -1;
+    size_t total = folder_length + 1 + name_length + suffix->length;
     if (total >= size) return -1;
     char *out = buffer;
-    memcpy(out, archive_string(a, folder->path), folder->path_length);
-    out += folder->path_length;
+    memcpy(out, folder, folder_length);
+    out += folder_length;
     *out++ = '/';
     memcpy(out, archive_string(a, found->file->name), name_length);
     out += name_length;
@@ -310,66 +318,4 @@ int index_file_path(const Archive *a, const Found *found, char *buffer, size_t s
     out[suffix->length] = '\0';
     *length = total;
     return 0;
-}
-
-/* Digest of a file's contents; 0, or -1 when it cannot be read. */
-static int file_digest(const char *path, uint64_t size, uint64_t *digest) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) return -1;
-    char *bytes = malloc(size ? size : 1);
-    uint64_t have = 0;
-    int result = -1;
-    while (bytes && have < size) {
-        ssize_t n = read(fd, bytes + have, size - have);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) break;
-        have += (uint64_t)n;
-    }
-    if (bytes && have == size) {
-        *digest = xxh3(bytes, size);
-        result = 0;
-    }
-    free(bytes);
-    close(fd);
-    return result;
-}
-
-StampResult index_stamp(const Archive *a, const Found *found, const char *path, char why[PYCDS_WHY]) {
-    const PycdsEntry *entry = found->file;
-    struct stat st;
-    if (a->header->required_features & PYCDS_FEATURE_SEALED) return STAMP_FRESH;
-    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode)) {
-        snprintf(why, PYCDS_WHY, "file is gone");
-        return STAMP_GONE;
-    }
-    switch (entry->stamp_kind) {
-    case PYCDS_STAMP_NONE:
-        return STAMP_FRESH; /* no code: an extension, of which stock also checks no more than that it is a file */
-    case PYCDS_STAMP_SOURCE:
-        if ((uint32_t)st.st_mtim.tv_sec != (uint32_t)entry->stamp_mtime || (uint32_t)st.st_size != (uint32_t)entry->stamp_size) {
-            snprintf(why, PYCDS_WHY, "source changed");
-            return STAMP_STALE;
-        }
-        return STAMP_FRESH;
-    case PYCDS_STAMP_PYC: {
-        char pyc[PATH_MAX];
-        int n = snprintf(pyc, sizeof pyc, "%s/%s", archive_string(a, a->folders[found->folder].path), archive_string(a, entry->stamp_file));
-        if (n < 0 || (size_t)n >= sizeof pyc || stat(pyc, &st) != 0 || stat_mtime_ns(&st) != entry->stamp_mtime || (uint64_t)st.st_size != entry->stamp_size) {
-            snprintf(why, PYCDS_WHY, ".pyc changed");
-            return STAMP_STALE;
-        }
-        return STAMP_FRESH;
-    }
-    case PYCDS_STAMP_DIGEST: {
-        uint64_t digest;
-        if ((uint64_t)st.st_size != entry->stamp_size || file_digest(path, entry->stamp_size, &digest) != 0 || digest != entry->stamp_digest) {
-            snprintf(why, PYCDS_WHY, "source contents changed");
-            return STAMP_STALE;
-        }
-        return STAMP_FRESH;
-    }
-    default:
-        snprintf(why, PYCDS_WHY, "unknown stamp kind %u", (unsigned)entry->stamp_kind);
-        return STAMP_STALE;
-    }
 }

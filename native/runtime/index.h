@@ -27,7 +27,10 @@ typedef struct Found {
 /* What index_folder looks a path up by; the same for every layer. */
 uint64_t index_path_hash(const char *path, size_t length);
 /* Index of the archived folder `path`, or PYCDS_NONE. */
-uint32_t index_folder(const Archive *archive, uint64_t hash, const char *path, size_t length);
+uint32_t index_folder(Archive *archive, uint64_t hash, const char *path, size_t length);
+/* The same by the path that it was recorded with. */
+uint32_t index_recorded(const Archive *archive, uint64_t hash, const char *path, size_t length);
+int64_t index_mtime_ns(const struct stat *st);
 
 /*
  * What FileFinder(folder).find_spec(tail) would find in an archived folder, its mtime checked as FileFinder does.
@@ -51,5 +54,18 @@ typedef enum StampResult { STAMP_FRESH, STAMP_STALE, STAMP_GONE } StampResult;
  * STAMP_STALE: it changed, a reason is in `why`. STAMP_GONE: not a regular file any more.
  */
 StampResult index_stamp(const Archive *archive, const Found *found, const char *path, char why[PYCDS_WHY]);
+
+typedef enum PycResult {
+    PYC_KEPT,  /* stock would load it and leave it, or has none and may write none */
+    PYC_DUE,   /* stock would write a new one */
+    PYC_OTHER, /* stock would run another one than was archived */
+} PycResult;
+
+/*
+ * What stock would do with `pyc`, that of a source at `path` whose stamp holds (docs/decisions/0018).
+ */
+PycResult index_pyc(const Archive *archive, const Found *found, const char *path, const char *pyc);
+/* 1: PYC_KEPT without a look at the file, where its __pycache__ is as it was; or nobody asks, of sealed archives and those that go by contents. */
+int index_pyc_intact(Archive *archive, const Found *found);
 
 #endif

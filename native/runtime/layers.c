@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "places.h"
 #include "state.h"
 
 #define LIST_MAX_BYTES (LAYERS_MAX * (PATH_MAX + 1))
@@ -37,6 +38,17 @@ static int set_cached_suffix(const PycdsFileHeader *header, char why[PYCDS_WHY])
     return -1;
 }
 
+/* sys.prefix or its like as bytes of a path; NULL where it is none. Never leaves an exception. */
+static const char *sys_path_text(const char *name) {
+    PyObject *value = PySys_GetObject(name);
+    Py_ssize_t size;
+    const char *text = value && py_is_str(value) ? PyUnicode_AsUTF8AndSize(value, &size) : NULL;
+    if (value && !text) PyErr_Clear();
+    return text;
+}
+
+static void find_places(Archive *archive) { places_find(archive, sys_path_text("prefix"), sys_path_text("base_prefix")); }
+
 static int add_layer(const char *path, char why[PYCDS_WHY]) {
     if (state.layer_count == LAYERS_MAX) {
         snprintf(why, PYCDS_WHY, "more than %d archives are named", LAYERS_MAX);
@@ -54,6 +66,7 @@ static int add_layer(const char *path, char why[PYCDS_WHY]) {
         archive_close(archive);
         return -1;
     }
+    find_places(archive);
     free(state.archives);
     state.archives = archives;
     state.layer_count++;

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "find.h"
+#include "places.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -25,7 +26,8 @@ static int add_portions(Answer *answer, PyObject *portions) {
 /* A folder without __init__ in an archived folder: FileFinder's answer would have this one portion. */
 static int add_archived_portion(Answer *answer, const Archive *archive, uint32_t folder, const char *tail, size_t tail_length) {
     char path[PATH_MAX];
-    int n = snprintf(path, sizeof path, "%s/%.*s", archive_string(archive, archive->folders[folder].path), (int)tail_length, tail);
+    size_t length;
+    int n = snprintf(path, sizeof path, "%s/%.*s", place_path(archive, folder, &length), (int)tail_length, tail);
     if (n < 0 || (size_t)n >= sizeof path) return 2; /* let PathFinder say what stock says */
     PyObject *portion = PyUnicode_FromStringAndSize(path, n);
     PyObject *portions = portion ? PyTuple_Pack(1, portion) : NULL;
@@ -98,6 +100,49 @@ static int checks_hashes_as_usual(void) {
     return usual;
 }
 
+/* cache_from_source(path) where sys.pycache_prefix is set: its length in `buffer`, or -1. Never leaves an exception. */
+static int prefixed_cache(const char *path, char *buffer, size_t size) {
+    PyObject *function = PyDict_GetItemString(state.external_dict, "cache_from_source"), *source = PyUnicode_FromString(path);
+    PyObject *cached = function && source ? PyObject_CallFunctionObjArgs(function, source, NULL) : NULL;
+    const char *text = cached && py_is_str(cached) ? PyUnicode_AsUTF8AndSize(cached, NULL) : NULL;
+    int n = text ? snprintf(buffer, size, "%s", text) : -1;
+    PyErr_Clear();
+    Py_DecRef(cached);
+    Py_DecRef(source);
+    return n < 0 || (size_t)n >= size ? -1 : n;
+}
+
+/* Of a source whose stamp holds: would stock load the same code, and write no .pyc? Why not is in answer->why. */
+static int leaves_pyc(Answer *answer, const char *path) {
+    char pyc[PATH_MAX];
+    const Found *found = &answer->found;
+    PyObject *prefix = PySys_GetObject("pycache_prefix");
+    const int elsewhere = prefix && prefix != PY_NONE;
+    if (found->file->stamp_kind == PYCDS_STAMP_PYC) {
+        /* That .pyc was compared; with a prefix stock does not look at it. */
+        if (elsewhere) answer->why = "sys.pycache_prefix";
+        return !elsewhere;
+    }
+    if (!elsewhere && index_pyc_intact(found->archive, found)) return 1;
+    if ((elsewhere ? prefixed_cache(path, pyc, sizeof pyc) : cached_text(found, pyc, sizeof pyc)) < 0) {
+        answer->why = "no name for its .pyc";
+        return 0;
+    }
+    PyObject *frugal = PySys_GetObject("dont_write_bytecode");
+    switch (index_pyc(found->archive, found, path, pyc)) {
+    case PYC_KEPT:
+        return 1;
+    case PYC_DUE:
+        if (frugal && PyObject_IsTrue(frugal) == 1) return 1;
+        answer->why = "stock writes its .pyc first";
+        return 0;
+    case PYC_OTHER:
+        break;
+    }
+    answer->why = "its .pyc is hash-based now";
+    return 0;
+}
+
 /*
  * A file that a layer has: still what it was, and is its code there? 1: serve it, answer->path is set.
  * 0: this layer cannot; the reason is in answer->why, or in `stale` if it could when it was built. -1: an exception.
@@ -124,6 +169,7 @@ static int usable(Answer *answer, char stale[PYCDS_WHY]) {
         if (!stale[0]) memcpy(stale, why, PYCDS_WHY);
         return 0;
     }
+    if (archive->suffixes[file->suffix].loader == PYCDS_SUFFIX_SOURCE && !leaves_pyc(answer, path)) return 0;
     if (!is_extension && (file->stamp_kind == PYCDS_STAMP_PYC || file->stamp_kind == PYCDS_STAMP_DIGEST) && !checks_hashes_as_usual()) {
         answer->why = "--check-hash-based-pycs";
         return 0;

@@ -6,7 +6,9 @@
  *   names.c     interned names, each made canonical once
  *   unit.c      digests and relocates one module's objects
  *   selfcheck.c compares the target's layout with live objects
+ *   places.c    where an archived folder lies, should its tree have moved (no Python objects)
  *   index.c     the path index: what FileFinder would find (no Python objects)
+ *   stamp.c     is a file still what it was; what stock would write (no Python objects)
  *   stock.c     which form importlib has in this Python
  *   guard.c     is what the archive stands in for still stock's?
  *   spec.c      exact stock specs, loaders and modules
@@ -55,6 +57,14 @@
 
 /* ---- archive.c, no Python ------------------------------------------------- */
 
+/* A root whose present path is known (places.c). */
+typedef struct Anchor {
+    const char *recorded; /* without slashes at the end, by their lengths */
+    char *actual;
+    size_t recorded_length, actual_length;
+} Anchor;
+#define ANCHORS_MAX 3
+
 typedef struct Archive {
     char *path;             /* as given, malloc'ed */
     const uint8_t *map;     /* header and index, read-only private mapping of the file up to DATA */
@@ -65,6 +75,8 @@ typedef struct Archive {
     uint32_t self_check_count;
     const char *strings;
     uint64_t strings_size;  /* last byte is NUL (validated) */
+    const PycdsRoot *roots;
+    uint32_t root_count;
     const PycdsSuffix *suffixes;
     uint32_t suffix_count;
     const PycdsFolder *folders;
@@ -101,6 +113,10 @@ typedef struct Archive {
     uint64_t populated;     /* bytes of DATA's hot part already prefaulted */
     struct Listing **listings; /* index.c: of folders that changed, by folder; NULL: none so far */
     int pures_populated;    /* 1 done, -1 the file was cut */
+    uint8_t *cache_state;   /* stamp.c: what is known of __pycache__, by folder; NULL: nothing so far */
+    Anchor anchors[ANCHORS_MAX];
+    uint32_t anchor_count;
+    char **places;          /* places.c: where folders lie, by folder; NULL: nothing moved */
 } Archive;
 
 enum { UNIT_NEW = 0, UNIT_READY = 1, UNIT_BAD = 2 };

@@ -5,20 +5,26 @@
  * importlib/_bootstrap.py).
  */
 #define _GNU_SOURCE
+#include "places.h"
 #include "state.h"
 
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
-/* __cached__ of a found file: what _get_cached(origin) answers, without asking. New reference, NULL on error. */
-static PyObject *cached_path(const Found *found) {
+int cached_text(const Found *found, char *buffer, size_t size) {
     const Archive *archive = found->archive;
-    const PycdsFolder *folder = &archive->folders[found->folder];
-    char buffer[PATH_MAX];
-    int n = snprintf(buffer, sizeof buffer, "%s/__pycache__/%s%s", archive_string(archive, folder->path),
+    size_t length;
+    int n = snprintf(buffer, size, "%s/__pycache__/%s%s", place_path(archive, found->folder, &length),
                      archive_string(archive, found->file->name), state.cached_suffix);
-    if (n < 0 || (size_t)n >= sizeof buffer) return PyErr_NoMemory();
+    return n < 0 || (size_t)n >= size ? -1 : n;
+}
+
+/* The same as a new reference; NULL on error. */
+static PyObject *cached_path(const Found *found) {
+    char buffer[PATH_MAX];
+    int n = cached_text(found, buffer, sizeof buffer);
+    if (n < 0) return PyErr_NoMemory();
     return PyUnicode_FromStringAndSize(buffer, n);
 }
 
@@ -33,8 +39,9 @@ PyObject *spec_for_file(const Found *found, PyObject *name, PyObject *path, PyOb
     if (PyObject_SetAttr(spec, state.n_origin, path) < 0) goto fail;
     if (PyObject_SetAttr(spec, state.n__set_fileattr, PY_TRUE) < 0) goto fail;
     if (found->is_package) {
-        const PycdsFolder *folder = &found->archive->folders[found->folder];
-        PyObject *base = PyUnicode_FromStringAndSize(archive_string(found->archive, folder->path), (Py_ssize_t)folder->path_length);
+        size_t length;
+        const char *folder = place_path(found->archive, found->folder, &length);
+        PyObject *base = PyUnicode_FromStringAndSize(folder, (Py_ssize_t)length);
         if (!base) goto fail;
         locations = PyList_New(1);
         if (!locations || PyList_SetItem(locations, 0, base) < 0) goto fail;

@@ -114,6 +114,8 @@ int guard_folder(PyObject *entry, KnownFinder *known);
 
 /* ---- spec.c ------------------------------------------------------------------ */
 
+/* __cached__ of a found source, which _get_cached(origin) would answer: its length in `buffer`, or -1 when it does not fit. */
+int cached_text(const Found *found, char *buffer, size_t size);
 /* The exact stock spec of an archived or indexed file, as spec_from_file_location makes it. New reference, or NULL with an exception. */
 PyObject *spec_for_file(const Found *found, PyObject *name, PyObject *path, PyObject **loader);
 /* module_from_spec() for a spec of spec_for_file(). New reference or NULL. */

@@ -86,6 +86,7 @@ int tables_locate(Archive *a, char why[PYCDS_WHY]) {
     if (ARRAY(abi, count, PYCDS_SECTION_ABI)) return -1;
     if (count != 1) return refuse(why, "it has %" PRIu32 " ABI descriptions", count);
     if (ARRAY(self_checks, a->self_check_count, PYCDS_SECTION_SELF_CHECKS) || ARRAY(suffixes, a->suffix_count, PYCDS_SECTION_SUFFIXES) ||
+        ARRAY(roots, a->root_count, PYCDS_SECTION_ROOTS) ||
         ARRAY(folders, a->folder_count, PYCDS_SECTION_FOLDERS) || ARRAY(folder_hash, a->folder_hash_size, PYCDS_SECTION_FOLDER_HASH) ||
         ARRAY(entries, a->entry_count, PYCDS_SECTION_ENTRIES) || ARRAY(entry_hash, a->entry_hash_size, PYCDS_SECTION_ENTRY_HASH) ||
         ARRAY(units, a->unit_count, PYCDS_SECTION_UNITS) || ARRAY(names, a->name_count, PYCDS_SECTION_NAMES) ||
@@ -172,18 +173,15 @@ static int check_abi(const Archive *a, char why[PYCDS_WHY]) {
 }
 
 static int check_folders(const Archive *a, char why[PYCDS_WHY]) {
-    uint32_t root_count;
-    const PycdsRoot *roots = array(a, PYCDS_SECTION_ROOTS, sizeof *roots, &root_count, why);
-    if (roots == NULL) return -1;
-    for (uint32_t i = 0; i < root_count; i++)
-        if (!string_ok(a, roots[i].name) || !string_ok(a, roots[i].path)) return refuse(why, "root %" PRIu32 " is damaged", i);
+    for (uint32_t i = 0; i < a->root_count; i++)
+        if (!string_ok(a, a->roots[i].name) || !string_ok(a, a->roots[i].path)) return refuse(why, "root %" PRIu32 " is damaged", i);
     for (uint32_t i = 0; i < a->suffix_count; i++) {
         const PycdsSuffix *s = &a->suffixes[i];
         if (!text_ok(a, s->suffix, s->length) || s->loader > PYCDS_SUFFIX_SOURCELESS) return refuse(why, "suffix %" PRIu32 " is damaged", i);
     }
     for (uint32_t i = 0; i < a->folder_count; i++) {
         const PycdsFolder *f = &a->folders[i];
-        if (!text_ok(a, f->path, f->path_length) || !optional_index_ok(f->root, root_count) || !string_ok(a, f->relative) ||
+        if (!text_ok(a, f->path, f->path_length) || !optional_index_ok(f->root, a->root_count) || !string_ok(a, f->relative) ||
             !range_ok(f->first_entry, f->entry_count, a->entry_count))
             return refuse(why, "folder %" PRIu32 " is damaged", i);
     }

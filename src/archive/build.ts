@@ -33,7 +33,7 @@ import type { IndexedEntry, IndexedFolder } from "./path-index.ts";
 import { placeModules } from "./place.ts";
 import type { PlacedModule } from "./place.ts";
 import { compilePures, pureTables } from "./pures.ts";
-import { pycFileOf } from "./pyc-file.ts";
+import { pycFileOf, unitKey } from "./pyc-file.ts";
 import { NameNumbers } from "./record.ts";
 import { heldUnit } from "./stored.ts";
 import type { StoredUnit } from "./stored.ts";
@@ -93,7 +93,7 @@ export function buildArchive(input: BuildInput, onProgress: OnProgress = () => u
   const compiled = plan.placed.map(({ module }, position): CompiledUnit => {
     onProgress({ pass: "compile", done: position, total: plan.placed.length });
     const pyc = pycFileOf(module.pyc);
-    return { key: pyc.key(), unit: heldUnit(compileModule(pyc.bytes(), module.pycFile, input.abi)) };
+    return { key: unitKey(pyc, module.kind), unit: heldUnit(compileModule({ bytes: pyc.bytes(), file: module.pycFile, kind: module.kind }, input.abi)) };
   });
   const linked = linkArchive(plan, compiled, onProgress);
   const bytes = new Uint8Array(linked.size);
@@ -146,10 +146,9 @@ export function linkArchive(plan: ArchivePlan, compiled: readonly CompiledUnit[]
       for (const name of [each.module.name, ...each.aliases]) excluded.push({ name, reason, file: each.module.pycFile });
       return;
     }
-    contents.set(each.entry, { kind: "unit", unit: modules.length, stamp: each.module.stamp });
+    contents.set(each.entry, { kind: "unit", unit: modules.length, stamp: each.module.stamp, compiled: each.module.compiled === true });
     modules.push({ ...each, ...made });
   });
-  markHeld(input, index, contents);
   markHeld(input, index, contents);
   const traced = modules.filter((module) => module.traced).length;
   const pures = compilePures(input.pures, input.abi);
@@ -260,10 +259,10 @@ function checkTarget({ target, abi, traced, modules }: BuildInput): void {
   if (traced > modules.length) throw new Error(`${traced} of ${modules.length} modules cannot be traced`);
 }
 
-function identityOf({ target, abi, sealed }: BuildInput, preferredBase: bigint, hotEnd: number): ImageIdentity {
+function identityOf({ target, abi, sealed, digest, relocatable }: BuildInput, preferredBase: bigint, hotEnd: number): ImageIdentity {
   const flags = { release: 0, debug: abiFlag.debug, freethreaded: abiFlag.freeThreaded }[target.flavour];
   return {
-    requiredFeatures: (abi.hasCodeVersion ? features.codeVersion : 0n) | (sealed ? features.sealed : 0n),
+    requiredFeatures: (abi.hasCodeVersion ? features.codeVersion : 0n) | (sealed ? features.sealed : 0n) | (digest ? features.contents : 0n) | (relocatable === true ? features.relocatable : 0n),
     preferredBase,
     hexversion: target.hexversion,
     pycMagic: target.pycMagic,

@@ -1,5 +1,6 @@
 /** Lists folders with the mtime that vouches for the listing. */
 import type { TreeView, NameFacts } from "./collect-view.ts";
+import { joinPath } from "./path-index.ts";
 import type { FolderInput } from "./types.ts";
 
 /** Time as the racy rule needs it; a test brings its own. */
@@ -29,6 +30,18 @@ export function racyForNs(mtimeNs: bigint, nowNs: bigint): bigint {
   const granularity = mtimeNs % secondNs === 0n ? secondNs : 0n;
   const settled = mtimeNs + granularity + tickNs;
   return nowNs >= settled || mtimeNs > nowNs + granularity + tickNs ? 0n : settled - nowNs;
+}
+
+/** The folder of a folder's .pyc files, at rest; undefined: there is none, or it keeps changing. To be asked before any of them is read. */
+export async function cacheMtime(view: TreeView, path: string, clock: Clock = systemClock): Promise<bigint | undefined> {
+  for (let round = 0; round < 5; round++) {
+    const facts = view.stat(joinPath(path, "__pycache__"));
+    if (facts?.kind !== "directory") return undefined;
+    const wait = racyForNs(facts.mtimeNs, clock.nowNs());
+    if (wait === 0n) return facts.mtimeNs;
+    await clock.sleep(Number(wait / ms) + 1);
+  }
+  return undefined;
 }
 
 export interface ListedFolders {

@@ -43,7 +43,7 @@ export interface CollectedModules {
 }
 
 /** Code and stamp of one file, or why there is none. */
-type Content = Pick<ModuleInput, "pyc" | "pycFile" | "stamp"> | { readonly why: string };
+type Content = Pick<ModuleInput, "pyc" | "pycFile" | "compiled" | "stamp"> | { readonly why: string };
 
 export async function collectModules(request: ModulesRequest): Promise<CollectedModules> {
   const { target, view } = request;
@@ -183,5 +183,5 @@ function compiledContent(request: ModulesRequest, file: string, choice: Extract<
   if (mtime !== importlibMtime(choice.source.mtimeNs) || size !== choice.source.size % 2 ** 32) return { why: changed };
   // where stock goes by the source's contents, a stamp by its mtime would be weaker
   const stamp = request.digest || choice.hashed ? digestStamp(request.view, file, choice.source) : sourceStamp(mtime, size);
-  return stamp === undefined ? { why: changed } : { pyc, pycFile: file, stamp };
+  return stamp === undefined ? { why: changed } : { pyc, pycFile: file, compiled: true, stamp };
 }

@@ -15,7 +15,7 @@ import { PycdsError } from "../base/errors.ts";
 import type { InterpreterInfo, Trace, TraceModule } from "../trace/types.ts";
 import type { Compiler } from "./collect-compile.ts";
 import { enumerateModules } from "./collect-enumerate.ts";
-import { listFolders, systemClock } from "./collect-folders.ts";
+import { cacheMtime, listFolders, systemClock } from "./collect-folders.ts";
 import type { Clock } from "./collect-folders.ts";
 import type { PureCompiler } from "./collect-pure.ts";
 import { collectModules } from "./collect-modules.ts";
@@ -38,6 +38,10 @@ export interface CollectOptions {
   readonly all: boolean;
   readonly sealed: boolean;
   readonly digest: boolean;
+  /** To serve where the tree lies elsewhere, too. */
+  readonly relocatable?: boolean;
+  /** The folder that a relocatable archive will lie in, as its tree is now. */
+  readonly home?: string;
   readonly view: TreeView;
   /** Undefined: modules without a valid .pyc are left out. */
   readonly compiler: Compiler | undefined;
@@ -91,6 +95,11 @@ export async function collect(options: CollectOptions): Promise<Collected> {
 
   options.progress?.("listing folders", 0, searched.size);
   const { folders, restless } = await listFolders(view, [...searched], options.clock);
+  const caches = new Map<string, bigint>();
+  for (const { path, names } of folders) {
+    const mtimeNs = names.some(({ name }) => name === "__pycache__") ? await cacheMtime(view, path, options.clock) : undefined;
+    if (mtimeNs !== undefined) caches.set(path, mtimeNs);
+  }
   const target = targetOf(interpreter, options.optimize);
   const spellings = spellingsOf(folders.map(({ path }) => path));
   const collected = await collectModules({
@@ -104,16 +113,21 @@ export async function collect(options: CollectOptions): Promise<Collected> {
   const pures = (await options.pureCompiler?.({ sources, patterns }, options.optimize)) ?? [];
   return {
     input: {
-      target, abi, folders: folders.toSorted((a, b) => compareText(a.path, b.path)),
-      roots: rootsOf(interpreter),
+      target, abi,
+      folders: folders.toSorted((a, b) => compareText(a.path, b.path)).map((folder) => ({ ...folder, ...cacheOf(caches.get(folder.path)) })),
+      roots: [...rootsOf(interpreter), ...(options.home === undefined ? [] : [{ name: "archive", path: options.home }])],
       modules: collected.modules, traced: collected.traced,
       excluded: [...excluded, ...collected.excluded],
       pures,
-      sealed: options.sealed, digest: options.digest,
+      sealed: options.sealed, digest: options.digest, relocatable: options.relocatable === true,
     },
     compiled: collected.compiled,
     failures: collected.failures,
   };
+}
+
+function cacheOf(mtimeNs: bigint | undefined): { readonly cacheMtimeNs?: bigint } {
+  return mtimeNs === undefined ? {} : { cacheMtimeNs: mtimeNs };
 }
 
 export const goneReason = "its source is gone";

@@ -6,15 +6,16 @@ import { Worker } from "node:worker_threads";
 import type { Abi } from "../abi/types.ts";
 import type { CompiledUnit } from "./build.ts";
 import { compileModule } from "./compile.ts";
+import type { PycToCompile } from "./compile.ts";
 import type { PlacedModule } from "./place.ts";
-import { pycFileOf } from "./pyc-file.ts";
+import { pycFileOf, unitKey } from "./pyc-file.ts";
 import { heldUnit } from "./stored.ts";
 import type { UnitStore } from "./stored.ts";
 import type { UnitRecord } from "./record.ts";
 
 export interface CompileBatch {
   readonly number: number;
-  readonly pycs: readonly { readonly bytes: Uint8Array; readonly file: string }[];
+  readonly pycs: readonly PycToCompile[];
 }
 
 export interface BatchResult {
@@ -39,7 +40,7 @@ export async function compileAll(
   const compiled: (CompiledUnit | undefined)[] = placed.map(() => undefined);
   const missing = new Map<string, number[]>();
   placed.forEach(({ module }, position) => {
-    const key = pycFileOf(module.pyc).key();
+    const key = unitKey(pycFileOf(module.pyc), module.kind);
     const unit = store.get(key);
     const same = missing.get(key);
     if (unit !== undefined) compiled[position] = { key, unit };
@@ -67,7 +68,7 @@ export async function compileAll(
         if (record !== undefined) keep(key, positions, record);
       });
       if (pool?.offer(pycs, finish) === true) continue;
-      finish(pycs.map(({ bytes, file }) => compileModule(bytes, file, abi)));
+      finish(pycs.map((pyc) => compileModule(pyc, abi)));
       // answers of the other threads, and signals, come between two batches
       await new Promise((resolve) => setImmediate(resolve));
     }
@@ -99,14 +100,14 @@ class Work {
 
   next(): { readonly jobs: readonly Job[]; readonly pycs: CompileBatch["pycs"] } | undefined {
     const jobs: Job[] = [];
-    const pycs: { bytes: Uint8Array; file: string }[] = [];
+    const pycs: PycToCompile[] = [];
     for (let size = 0; size < batchBytes && this.at < this.jobs.length; this.at++) {
       const job = this.jobs[this.at];
       const module = this.placed[job?.[1][0] ?? -1]?.module;
       if (job === undefined || module === undefined) throw new Error("a job without a module");
       const bytes = pycFileOf(module.pyc).bytes();
       jobs.push(job);
-      pycs.push({ bytes, file: module.pycFile });
+      pycs.push({ bytes, file: module.pycFile, kind: module.kind });
       size += bytes.byteLength;
     }
     return jobs.length === 0 ? undefined : { jobs, pycs };

@@ -7,7 +7,7 @@ import type { BatchResult, CompileBatch } from "./compile-all.ts";
 const abi = loadAbi(String(workerData));
 
 parentPort?.on("message", ({ number, pycs }: CompileBatch) => {
-  const records = pycs.map(({ bytes, file }) => compileModule(bytes, file, abi));
+  const records = pycs.map((pyc) => compileModule(pyc, abi));
   const result: BatchResult = { number, records };
   // handed over, not copied; a reason's empty data has a buffer that others share
   const buffers = records.flatMap(({ head, data }) => (data.byteLength === 0 ? [head.buffer] : [head.buffer, data.buffer]));

@@ -18,12 +18,20 @@ function reasonOf(error: PycdsError): string {
   return `${error.message}: ${error.why}${error.offset === undefined ? "" : ` (offset ${error.offset})`}`;
 }
 
-/** Depends on the .pyc's contents (but the stamp in its header) and the layout data alone. */
-export function compileModule(bytes: Uint8Array, file: string, abi: Abi): UnitRecord {
+/** What compileModule is given of a module. */
+export interface PycToCompile {
+  readonly bytes: Uint8Array;
+  readonly file: string;
+  readonly kind: "source" | "sourceless";
+}
+
+/** Depends on the .pyc's contents (but the stamp in its header), its kind and the layout data alone. */
+export function compileModule({ bytes, file, kind }: PycToCompile, abi: Abi): UnitRecord {
   try {
     const pyc = readPyc(bytes, { file, expectMagic: abi.pycMagic, minor: abi.version.minor });
     const names = new NameTable();
-    const graph = buildModuleGraph(pyc.code, abi, names);
+    // only SourceLoader.get_code makes co_filename the path that was found (_compile_bytecode, source_path)
+    const graph = buildModuleGraph(pyc.code, kind === "sourceless" ? { ...abi, keepsFilename: true } : abi, names);
     if (graph.kind === "excluded") return packReason(graph.reason);
     return packUnit(layOutModule(graph, abi), names);
   } catch (error) {

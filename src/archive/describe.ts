@@ -47,7 +47,7 @@ export function describeArchive(
       cache_tag: target.cacheTag,
       optimize: target.optimize,
     },
-    options: { sealed: input.sealed, digest: input.digest },
+    options: { sealed: input.sealed, digest: input.digest, relocatable: input.relocatable === true },
     modules: modules.flatMap(({ module, entry, aliases, unit: { head: unit }, traced }, number) => {
       const suffix = target.suffixes[entry.suffix ?? -1]?.suffix ?? "";
       return [module.name, ...aliases].map((name) => ({

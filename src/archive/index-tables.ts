@@ -8,7 +8,7 @@ import type { BuildInput, ModuleStamp } from "./types.ts";
 
 /** What is archived for an entry: code with its stamp, or the reason why there is none. */
 export type EntryContent =
-  | { readonly kind: "unit"; readonly unit: number; readonly stamp: ModuleStamp }
+  | { readonly kind: "unit"; readonly unit: number; readonly stamp: ModuleStamp; readonly compiled: boolean }
   | { readonly kind: "reason"; readonly reason: string };
 
 export interface IndexTables {
@@ -57,6 +57,8 @@ function stampFields(stamp: ModuleStamp, strings: StringTable): StampFields {
   }
 }
 
+const compiled = (content: EntryContent | undefined): boolean => content?.kind === "unit" && content.compiled;
+
 export function indexTables(
   input: Pick<BuildInput, "roots" | "target">,
   index: readonly IndexedFolder[],
@@ -83,6 +85,7 @@ export function indexTables(
       root,
       relative: strings.add(relative).ref,
       mtime_ns: folder.mtimeNs,
+      cache_mtime_ns: folder.entries.some((entry) => compiled(contents.get(entry))) ? 0n : (folder.cacheMtimeNs ?? 0n),
       first_entry: entries.length,
       entry_count: folder.entries.length,
     });

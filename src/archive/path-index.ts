@@ -26,6 +26,7 @@ export interface IndexedEntry {
 export interface IndexedFolder {
   readonly path: string;
   readonly mtimeNs: bigint;
+  readonly cacheMtimeNs: bigint | undefined;
   /** Ascending by name. */
   readonly entries: readonly IndexedEntry[];
 }
@@ -109,12 +110,12 @@ export function indexFolders(folders: readonly FolderInput[], suffixes: Suffixes
   }
   return folders
     .toSorted((a, b) => compareText(a.path, b.path))
-    .map(({ path, mtimeNs }) => {
+    .map(({ path, mtimeNs, cacheMtimeNs }) => {
       const listing = listings.get(path) ?? { files: new Set(), directories: new Set() };
       const entries = [...tails(listing, suffixes)]
         .toSorted(compareText)
         .map((tail) => decide(tail, path, listing, listings, suffixes))
         .filter((entry) => entry !== undefined);
-      return { path, mtimeNs, entries };
+      return { path, mtimeNs, cacheMtimeNs, entries };
     });
 }

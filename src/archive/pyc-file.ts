@@ -20,6 +20,11 @@ export function contentKey(pyc: Uint8Array): string {
   return hex(sha256(pyc.subarray(0, 8), pyc.subarray(pycHeadSize)).subarray(0, 16));
 }
 
+/** The name of a module's unit: without a source its code keeps other file names (compile.ts). */
+export function unitKey(pyc: PycFile, kind: "source" | "sourceless"): string {
+  return kind === "source" ? pyc.key() : hex(sha256(Buffer.from(`${pyc.key()} without source`)).subarray(0, 16));
+}
+
 export function heldPyc(bytes: Uint8Array): PycFile {
   let key: string | undefined;
   return { head: bytes.subarray(0, pycHeadSize), key: () => (key ??= contentKey(bytes)), bytes: () => bytes };

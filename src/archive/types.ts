@@ -26,6 +26,8 @@ export interface FolderInput {
   readonly path: string;
   /** st_mtime in ns. */
   readonly mtimeNs: bigint;
+  /** st_mtime in ns of its __pycache__, if it has one. */
+  readonly cacheMtimeNs?: bigint;
   /** Names in it, any order. */
   readonly names: readonly { readonly name: string; readonly directory: boolean }[];
 }
@@ -51,6 +53,8 @@ export interface ModuleInput {
   readonly pyc: Uint8Array | PycFile;
   /** Where `pyc` came from, for messages. */
   readonly pycFile: string;
+  /** Stock would have compiled it: there was no valid .pyc. */
+  readonly compiled?: boolean;
   readonly stamp: ModuleStamp;
 }
 
@@ -101,6 +105,8 @@ export interface BuildInput {
   readonly pures: readonly PureInput[];
   readonly sealed: boolean;
   readonly digest: boolean;
+  /** Serves where the tree lies elsewhere, too: as the roots prefix, base-prefix and archive tell. */
+  readonly relocatable?: boolean;
   /** Modules that an archive below this one holds (bases.ts). */
   readonly held?: readonly Pick<ModuleInput, "name" | "folder" | "tail">[];
 }

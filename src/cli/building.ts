@@ -1,5 +1,6 @@
 /** What `build` and `run` share: from an interpreter and traces to an archive on the disk. */
 import { availableParallelism } from "node:os";
+import { dirname, resolve } from "node:path";
 import { linkArchive, planArchive } from "../archive/build.ts";
 import type { BuildProgress, BuildReport } from "../archive/build.ts";
 import { collect } from "../archive/collect.ts";
@@ -62,7 +63,8 @@ export async function buildFile(context: Context, options: CommonOptions, reques
     const abi = abiOf(request.interpreter);
     const memory = request.view === machineView ? openBuildMemory(context, abi) : undefined;
     const view = memory?.view ?? request.view;
-    const found = await collect({ ...request, view, abi, progress: (what, done, total) => progress.show(`${what} ${done}/${total}`) });
+    const home = request.relocatable === true && request.compiler !== undefined ? { home: dirname(resolve(context.cwd, request.output)) } : {};
+    const found = await collect({ ...request, ...home, view, abi, progress: (what, done, total) => progress.show(`${what} ${done}/${total}`) });
     const collected = { ...found, input: withoutBases(found.input, openBases(request.bases ?? [], found.input.target), request.view) };
     try {
       const report = await compileAndLink(request.output, collected.input, memory?.units ?? memoryStore, progress);

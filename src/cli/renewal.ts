@@ -47,6 +47,7 @@ export interface Renewal {
   readonly further: readonly TraceModule[];
   readonly sealed: boolean;
   readonly digest: boolean;
+  readonly relocatable: boolean;
 }
 
 /**
@@ -55,7 +56,7 @@ export interface Renewal {
  * and those that can't be archived. They are no reason to build again.
  */
 export function renewal(request: RenewalRequest): Renewal | undefined {
-  const anew: Renewal = { trace: request.trace, further: [], sealed: false, digest: false };
+  const anew: Renewal = { trace: request.trace, further: [], sealed: false, digest: false, relocatable: false };
   if (!existsSync(request.archive)) return anew;
   checkInput(request.archive, "cannot renew the archive"); // a folder, a FIFO: not ours to replace
   const image = usableImage(request);

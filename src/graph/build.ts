@@ -219,8 +219,9 @@ class Builder {
     };
   }
 
-  /** `update_code_filenames` (Python/import.c) changes exactly those that equal the module's own. */
+  /** `update_code_filenames` (Python/import.c) changes exactly those that equal the module's own, of modules with a source. */
   private filename(value: StrValue): Edge {
+    if (this.options.keepsFilename === true) return this.edge(value);
     return value.width === this.code.filename.width && this.ownFilename.equals(value.data) ? filenameEdge : this.edge(value);
   }
 

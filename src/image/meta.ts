@@ -23,7 +23,7 @@ const metaSchema = z.object({
     cache_tag: z.string(),
     optimize: z.number(),
   }),
-  options: z.object({ sealed: z.boolean(), digest: z.boolean() }),
+  options: z.object({ sealed: z.boolean(), digest: z.boolean(), relocatable: z.boolean() }),
   /** In unit order; two names of one file share entry and unit. */
   modules: z.array(
     z.object({

@@ -45,6 +45,10 @@ export const features = {
   codeVersion: 1n << 0n,
   /** Sealed: folders and sources are not stat'ed. */
   sealed: 1n << 1n,
+  /** Sources are compared by contents, folders by listing; mtimes say nothing. */
+  contents: 1n << 2n,
+  /** The tree may lie elsewhere than where it was recorded: roots tell. */
+  relocatable: 1n << 3n,
 } as const;
 
 export const sectionKind = {
@@ -136,7 +140,7 @@ export const structs = {
     fields: [
       f("magic", { bytes: 8 }, '"PYCDS\\r\\n\\x1a"'),
       f("byte_order", "u32", "0x01020304 as the target reads it"),
-      f("format_version", "u32", "2"),
+      f("format_version", "u32", String(formatVersion)),
       f("header_digest", "u64", "XXH3 of the header and section table with this field 0"),
       f("file_size", "u64", "bytes in the file"),
       f("required_features", "u64", "features; an unknown bit means refuse"),
@@ -224,6 +228,7 @@ export const structs = {
       f("root", "u32", "root index or none"),
       f("relative", "u32", "string: the path below the root (empty for the root itself)"),
       f("mtime_ns", "i64", "st_mtime when listed"),
+      f("cache_mtime_ns", "i64", "st_mtime of its __pycache__ when every archived source in it had a valid .pyc there; 0: it had not, or it is not known"),
       f("first_entry", "u32", "its entries are first_entry … first_entry + entry_count - 1"),
       f("entry_count", "u32", ""),
     ],

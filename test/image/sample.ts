@@ -86,7 +86,7 @@ export function sampleImage(changes: Partial<Relocations> = {}): Uint8Array {
     roots: [{ name: text("app").ref, path: text("/app").ref }],
     suffixes: [".so", ".py", ".pyc"].map((suffix, loader) => ({ suffix: text(suffix).ref, length: text(suffix).length, loader })),
     folders: folderPaths.map((path, index) => ({
-      path: text(path).ref, path_length: text(path).length, root: 0, relative: text(path.slice(5)).ref, mtime_ns: 1n,
+      path: text(path).ref, path_length: text(path).length, root: 0, relative: text(path.slice(5)).ref, mtime_ns: 1n, cache_mtime_ns: 0n,
       first_entry: index * 3, entry_count: 3,
     })),
     folderHash: buildHashTable(folderPaths.map(folderHash)),
@@ -103,7 +103,7 @@ export function sampleImage(changes: Partial<Relocations> = {}): Uint8Array {
     meta: encodeMeta({
       pycds: "0",
       target: { abi: "made-up", hexversion: 0x030c01f0, pyc_magic: 0x0a0d0dcb, flavour: "release", platform: "linux-x86_64", cache_tag: "cpython-312", optimize: 0 },
-      options: { sealed: false, digest: false },
+      options: { sealed: false, digest: false, relocatable: false },
       modules: ["mod", "pkg"].map((name, unit) => ({
         name, entry: unit === 0 ? 1 : 3, unit, size: unitSize, relocations: units[unit]?.relocations.byteLength ?? 0, file: `/app/${name}`, traced: true,
         stamp: { kind: "source" as const, mtime: 7, size: 9 },

@@ -31,6 +31,7 @@ interface BuildOptions extends CommonOptions {
   readonly all?: boolean;
   readonly sealed?: boolean;
   readonly digest?: boolean;
+  readonly relocatable?: boolean;
   readonly optimize?: number;
   readonly target?: string;
   readonly tree: readonly string[];
@@ -56,6 +57,7 @@ export function addBuild(program: Command, context: Context): void {
     .option("--base <file>", "an archive that is looked up before this one: leave out what it holds; may be given several times", append, [])
     .option("--sealed", "never look whether files changed; only for trees that never change")
     .option("--digest", "go by the contents of sources instead of their mtimes")
+    .option("--relocatable", "serve after the venv, the interpreter, or the folder that the archive is in has moved, too")
     .option("-O, --optimize <level>", "-O level: 0, 1 or 2 (default: that of the traces, else 0)", level)
     .option("--target <id>", "build for another machine, e.g. cpython-3.13-linux-aarch64; needs --stamps and --tree")
     .option("--tree <dir=path>", "DIR here holds what is at PATH there; may be given several times", append, [])
@@ -148,8 +150,8 @@ async function buildElsewhere(context: Context, options: BuildOptions, target: s
   show(context, options, built.report, built.collected);
 }
 
-function shared(options: BuildOptions): Pick<ArchiveRequest, "output" | "bases" | "all" | "sealed" | "digest"> {
-  return { output: options.output, bases: options.base, all: options.all === true, sealed: options.sealed === true, digest: options.digest === true };
+function shared(options: BuildOptions): Pick<ArchiveRequest, "output" | "bases" | "all" | "sealed" | "digest" | "relocatable"> {
+  return { output: options.output, bases: options.base, all: options.all === true, sealed: options.sealed === true, digest: options.digest === true, relocatable: options.relocatable === true };
 }
 
 /** The named interpreter, else the traced one, else what the shell would start. */
