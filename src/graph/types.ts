@@ -106,6 +106,8 @@ export interface GraphOptions {
   readonly hasLegacyCode: boolean;
   /** The code comes from the compiler, not from a .pyc: bytes of one byte are the interpreter's own. */
   readonly sharesBytes?: boolean;
+  /** The module has no source: co_filename stays what the .pyc says, wherever that lies. */
+  readonly keepsFilename?: boolean;
   /** Whether the code constructor interns a str constant, in co_consts or in a tuple or frozenset of it. */
   internsConstant(ascii: boolean, data: Uint8Array): boolean;
 }

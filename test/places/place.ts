@@ -25,10 +25,15 @@ export interface PlacePython {
   readonly python: TestPython | undefined;
 }
 
-/** One release build each of the versions that matter here; one that is not on this machine is skipped by name. */
+/**
+ * One release build each of 3.9 and 3.11 to 3.14 under PYCDS_TEST_ALL_PYTHONS=1, of those that PYCDS_TEST_PYTHONS
+ * names, else of the oldest and newest forms that importlib has among them; one that is not on this machine is skipped by name.
+ */
 export function placePythons(): readonly PlacePython[] {
   const found = allPythons().filter(({ flavour }) => flavour === "release");
-  return ["3.9", "3.11", "3.12", "3.13", "3.14"].map((version) => {
+  const named = process.env["PYCDS_TEST_PYTHONS"] === undefined ? undefined : found.map(({ version }) => version);
+  const all = process.env["PYCDS_TEST_ALL_PYTHONS"] === "1" ? ["3.9", "3.11", "3.12", "3.13", "3.14"] : ["3.11", "3.14"];
+  return [...new Set(named ?? all)].map((version) => {
     const python = found.find((each) => each.version === version);
     return { title: `CPython ${version}${python === undefined ? " (not on this machine)" : ""}`, version, python };
   });

@@ -286,11 +286,11 @@ for (const { title, version, python } of placePythons()) {
         const folder = pair(() => undefined);
         const archive = built("replaced.pycds", folder);
         const deep = world.path(folder, "shaped/inner/deep.py");
-        const before = { text: readFileSync(deep, "utf8"), ...statSync(deep) };
+        const before = { text: readFileSync(deep, "utf8"), stat: statSync(deep) };
         world.write(`${folder}/shaped/inner/deep.py`, before.text.replaceAll("deeper", "OTHERS"));
         world.must(world.spawn([world.exe, "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash", deep]));
         world.write(`${folder}/shaped/inner/deep.py`, before.text);
-        utimesSync(deep, before.atime, before.mtime);
+        utimesSync(deep, before.stat.atime, before.stat.mtime);
         const events = world.same([archive], [world.exe], "shaped", there(folder));
         expect(events.miss).toContain("shaped.inner.deep: its .pyc is hash-based now");
         expect(names(events.hit)).toEqual(all.filter((name) => !name.endsWith("deep")));
