@@ -139,7 +139,7 @@ describe("files of another kind", () => {
 /** Fields that may hold any value in some record: nothing in the file contradicts it. Every other one must be checked beyond digests. */
 const free: Readonly<Partial<Record<StructName, readonly string[]>>> = {
   FileHeader: ["layout_digest"],
-  Folder: ["mtime_ns"],
+  Folder: ["mtime_ns", "cache_mtime_ns"],
   Entry: ["stamp_mtime", "stamp_size", "stamp_digest"],
 };
 

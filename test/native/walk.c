@@ -29,7 +29,7 @@ static void walk_hash(const uint32_t *table, uint32_t size, uint32_t items) {
     }
 }
 
-static void walk_folders(const Archive *a) {
+static void walk_folders(Archive *a) {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < a->suffix_count; i++) {
         walk_string(a, a->suffixes[i].suffix);
