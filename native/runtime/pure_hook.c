@@ -22,6 +22,7 @@ static PyObject *sample; /* a function of our own, to try things on */
 void pure_hook_prepare(void) {
     PyObject *code = Py_CompileString("lambda o, a: o.compile", "<pycds>", PY_EVAL_INPUT), *globals = code ? PyDict_New() : NULL;
     sample = globals ? PyEval_EvalCode(code, globals, globals) : NULL;
+    if (sample) PyObject_GC_UnTrack(sample); /* gc.get_objects() is to have no function of ours; it lives for ever */
     Py_DecRef(globals);
     Py_DecRef(code);
     PyErr_Clear();

@@ -92,6 +92,7 @@ extern PyObject *PyExc_BaseException, *PyExc_Exception, *PyExc_ImportError, *PyE
 
 extern PyObject *PyErr_Occurred(void); /* borrowed */
 extern void PyErr_Clear(void);
+extern void PyObject_GC_UnTrack(void *object);
 extern void PyErr_SetObject(PyObject *type, PyObject *value);
 extern void PyErr_SetString(PyObject *type, const char *message);
 extern void PyErr_SetNone(PyObject *type);
