@@ -11,7 +11,7 @@
 #define PYCDS_MAGIC { 0x50, 0x59, 0x43, 0x44, 0x53, 0x0d, 0x0a, 0x1a }
 #define PYCDS_MAGIC_SIZE 8
 #define PYCDS_BYTE_ORDER UINT32_C(0x01020304)
-#define PYCDS_FORMAT_VERSION UINT32_C(4)
+#define PYCDS_FORMAT_VERSION UINT32_C(5)
 /* "No index" or "no string". */
 #define PYCDS_NONE UINT32_C(0xffffffff)
 /* Of the DATA section: valid for 4, 16 and 64 KiB pages. */
@@ -163,7 +163,7 @@ enum {
 typedef struct PycdsFileHeader {
     uint8_t magic[8]; /* "PYCDS\r\n\x1a" */
     uint32_t byte_order; /* 0x01020304 as the target reads it */
-    uint32_t format_version; /* 4 */
+    uint32_t format_version; /* 5 */
     uint64_t header_digest; /* XXH3 of the header and section table with this field 0 */
     uint64_t file_size; /* bytes in the file */
     uint64_t required_features; /* features; an unknown bit means refuse */

@@ -27,7 +27,7 @@ export const f = <const N extends string, const T extends FieldType>(name: N, ty
 
 export const magic = Uint8Array.of(0x50, 0x59, 0x43, 0x44, 0x53, 0x0d, 0x0a, 0x1a); // "PYCDS\r\n\x1a": text-mode damage shows
 export const byteOrderMark = 0x01020304;
-export const formatVersion = 4;
+export const formatVersion = 5;
 export const none = 0xffffffff;
 /** Alignment of the DATA section, valid for 4, 16 and 64 KiB pages. */
 export const segmentAlignment = 0x10000;
