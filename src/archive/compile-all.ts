@@ -30,6 +30,9 @@ const ahead = 2;
 /** Fewer bytes than this are compiled here before another thread has started. */
 const worthThreads = 3 << 20;
 
+/** Nearly all that compiling makes is short-lived: room for it spares copying. */
+const youngMiB = 64;
+
 /** Whether this code can run in another thread: Node starts JavaScript there, no TypeScript. */
 const workerFile = import.meta.url.endsWith(".js") ? new URL("compile-worker.js", import.meta.url) : undefined;
 
@@ -124,7 +127,7 @@ class Pool {
   constructor(file: URL, abi: string, threads: number) {
     this.workers = Array.from({ length: threads }, () => {
       // stdin, stdout and stderr are the main thread's
-      const each = { worker: new Worker(file, { workerData: abi }), waiting: 0 };
+      const each = { worker: new Worker(file, { workerData: abi, resourceLimits: { maxYoungGenerationSizeMb: youngMiB } }), waiting: 0 };
       each.worker.on("message", ({ number, records }: BatchResult) => {
         each.waiting -= 1;
         const finish = this.pending.get(number);

@@ -32,6 +32,12 @@ function stampOf(facts: FileFacts): string {
   return `${facts.id}:${facts.size}:${facts.mtimeNs}:${facts.ctimeNs}`;
 }
 
+/** Whether any change after `now` gets other times. */
+function isSettled({ mtimeNs, ctimeNs }: FileFacts, now: bigint): boolean {
+  const later = mtimeNs > ctimeNs ? mtimeNs : ctimeNs;
+  return later <= now && racyForNs(later, now) === 0n;
+}
+
 function readMemory(text: string | undefined): Map<string, Row> {
   const rows = new Map<string, Row>();
   const end = text?.indexOf("\n") ?? -1;
@@ -50,10 +56,22 @@ function readMemory(text: string | undefined): Map<string, Row> {
 export function rememberingView(view: TreeView, text: string | undefined, nowNs: () => bigint): RememberingView {
   const before = readMemory(text);
   const met = new Map<string, Row>();
+  /** Folders are listed by several passes. */
+  const listings = new Map<string, { readonly stamp: string; readonly names: ReturnType<TreeView["list"]> }>();
   let changed = false;
   return {
     stat: (path) => view.stat(path),
-    list: (path) => view.list(path),
+    list: (path) => {
+      const facts = view.stat(path);
+      if (facts?.kind !== "directory") return undefined;
+      const stamp = stampOf(facts);
+      const known = listings.get(path);
+      if (known?.stamp === stamp) return known.names;
+      const now = nowNs();
+      const names = view.list(path);
+      if (names !== undefined && isSettled(facts, now)) listings.set(path, { stamp, names });
+      return names;
+    },
     read: (path) => view.read(path),
     remembered: (path) => {
       const facts = statFacts(path);
@@ -68,8 +86,7 @@ export function rememberingView(view: TreeView, text: string | undefined, nowNs:
       const bytes = view.read(path);
       if (bytes === undefined) return undefined;
       const pyc = heldPyc(bytes);
-      const later = facts.mtimeNs > facts.ctimeNs ? facts.mtimeNs : facts.ctimeNs;
-      if (bytes.byteLength === facts.size && racyForNs(later, now) === 0n && later <= now) {
+      if (bytes.byteLength === facts.size && isSettled(facts, now)) {
         met.set(path, [stamp, Buffer.from(pyc.head).toString("hex"), pyc.key()]);
         changed = true;
       }

@@ -37,17 +37,20 @@ function makeHead(fields: readonly number[], relocations: Uint8Array, text: Uint
 export function packUnit(unit: LaidOutUnit, names: NameTable): UnitRecord {
   const stream = encodeRelocations(unit.relocations);
   const numbers = namesOf(stream);
-  const parts: Uint8Array[] = [];
-  for (let at = 0; at < numbers.byteLength; at += 4) {
-    const entry = names.entries[numbers.getUint32(at, true)];
+  const values = Array.from({ length: numbers.byteLength / 4 }, (_, index) => {
+    const entry = names.entries[numbers.getUint32(index * 4, true)];
     if (entry === undefined) throw new Error("a name that is not in its table");
-    const { value } = entry;
-    const word = new Uint8Array(4);
-    new DataView(word.buffer).setUint32(0, (value.data.byteLength * 8 + (value.width >> 1) * 2 + (value.ascii ? 1 : 0)) >>> 0, true);
-    parts.push(word, value.data);
-    numbers.setUint32(at, 0, true);
+    numbers.setUint32(index * 4, 0, true);
+    return entry.value;
+  });
+  const text = new Uint8Array(values.reduce((size, { data }) => size + 4 + data.byteLength, 0));
+  const view = new DataView(text.buffer);
+  let end = 0;
+  for (const { data, width, ascii } of values) {
+    view.setUint32(end, (data.byteLength * 8 + (width >> 1) * 2 + (ascii ? 1 : 0)) >>> 0, true);
+    text.set(data, end + 4);
+    end += 4 + data.byteLength;
   }
-  const text = Buffer.concat(parts);
   return { head: makeHead([0, unit.bytes.byteLength, unit.root, stream.byteLength, numbers.byteLength / 4, text.byteLength, 0, 0], stream, text), data: unit.bytes };
 }
 

@@ -29,11 +29,9 @@ export class ObjectBuffer {
 
   /** An integer field; a value that the field can't hold is an error. */
   integer(at: number, field: FieldLayout, value: number): void {
-    const bits = field.size * 8;
-    const signed = field.kind === "signed";
-    const low = signed ? -(2 ** (bits - 1)) : 0;
-    const high = signed ? 2 ** (bits - 1) : 2 ** bits;
-    if (!Number.isInteger(value) || value < low || value >= high || Math.abs(value) > Number.MAX_SAFE_INTEGER) throw outOfRange(field, value);
+    const high = field.kind === "signed" ? (signedLimit[field.size] ?? 0) : (unsignedLimit[field.size] ?? 0);
+    const low = field.kind === "signed" ? -high : 0;
+    if (!Number.isSafeInteger(value) || value < low || value >= high) throw outOfRange(field, value);
     switch (field.size) {
       case 1:
         return this.view.setUint8(at, value);
@@ -42,7 +40,9 @@ export class ObjectBuffer {
       case 4:
         return this.view.setUint32(at, value, true);
       case 8:
-        return this.view.setBigInt64(at, BigInt(value), true);
+        // two halves: no bigint for each of millions of fields
+        this.view.setUint32(at, value % 0x1_0000_0000, true);
+        return this.view.setInt32(at + 4, Math.floor(value / 0x1_0000_0000), true);
       default:
         throw outOfRange(field, value);
     }
@@ -53,6 +53,10 @@ export class ObjectBuffer {
     this.view.setBigUint64(at, value, true);
   }
 }
+
+/** By size in bytes: what a field's values are below. */
+const unsignedLimit = [0, 2 ** 8, 2 ** 16, 0, 2 ** 32, 0, 0, 0, 2 ** 64];
+const signedLimit = unsignedLimit.map((limit) => limit / 2);
 
 function outOfRange(field: FieldLayout, value: number): PycdsError {
   return new PycdsError("LAYOUT_RANGE", "cannot lay out a module", `${value} does not fit in ${field.name} (${field.size} bytes, ${field.kind})`);
