@@ -122,8 +122,8 @@ static PyObject *load_waiting(PyObject *name, PyObject *import, int lazy, PyObje
         quiet = locks_enter(name, &serial);
         if (quiet > 0) {
             Py_DecRef(module);
-            /* Asking the packages' specs may have run anything; without a GIL another thread may have loaded it since we looked. */
-            module = PY_FREE_THREADED || state.forms.hierarchical_locks ? get_module(name, NEEDS_LOADING) : py_new_ref(NEEDS_LOADING);
+            /* Since we looked another thread may have loaded it: without a GIL, and where the look itself ran bytecode (a sys.modules that is no plain dict). */
+            module = get_module(name, NEEDS_LOADING);
             if (module == NEEDS_LOADING) {
                 Py_DecRef(module);
                 *loaded = 1;

@@ -84,6 +84,40 @@ import crowd.m1
 print('parent', os.waitstatus_to_exitcode(status), crowd.m1.ready, sys.modules['sleeps'].done)
 `;
 
+/** b's import of a looks for it before a's loader has it in sys.modules, and asks for its lock when that thread waits for b. */
+const early = `
+import builtins, sys, threading, time
+builtins.in_a, builtins.in_b = threading.Event(), threading.Event()
+import ends
+def waits(name):
+    ident, seen = next(t.ident for t in threading.enumerate() if t.name == name), 0
+    while seen < 5:
+        time.sleep(.02)
+        code = sys._current_frames()[ident].f_code
+        seen = seen + 1 if code.co_name == 'acquire' and 'importlib' in code.co_filename else 0
+class Modules(dict):
+    looked = False
+    def early(self, name):
+        if name == 'ends.a' and threading.current_thread().name == 'b' and not self.looked:
+            self.looked = True
+            waits('a')
+            return True
+    def get(self, name, default=None):
+        return default if self.early(name) else dict.get(self, name, default)
+    def __getitem__(self, name):
+        if self.early(name): raise KeyError(name)
+        return dict.__getitem__(self, name)
+sys.modules = Modules(sys.modules)
+told = []
+def load(name):
+    try: __import__('ends.' + name)
+    except BaseException as e: told.append(type(e).__name__)
+threads = [threading.Thread(target=load, args=(name,), name=name, daemon=True) for name in 'ab']
+[t.start() for t in threads]
+[t.join(60) for t in threads]
+print('hung' if any(t.is_alive() for t in threads) else told[0] if told else 'taken as it is')
+`;
+
 const switched = `
 import sys, threading, time
 names = ${JSON.stringify(stdlib)}
@@ -121,7 +155,11 @@ for (const { name: title, python } of served()) {
       // each imports one further on, in four circles of ten
       for (const at of crowd) world.write(`lib/crowd/m${at}.py`, `ran.append(__name__)\nimport json, crowd.m${(at + 4) % crowd.length}\nready = True\n`);
       world.write("lib/sleeps.py", "begun.set()\ngoon.wait(60)\ndone = True\n");
-      world.write("all.py", `import builtins, threading\nbuiltins.ran = []\nbuiltins.begun = builtins.goon = threading.Event(); goon.set()\nimport sleeps, json.tool\nimport ${crowd.map((at) => `crowd.m${at}`).join(", ")}\nfor name in ${JSON.stringify(stdlib)}:\n    try: __import__(name)\n    except ImportError: pass\n`);
+      world.write("early.py", early);
+      world.write("lib/ends/__init__.py", "");
+      world.write("lib/ends/a.py", "import builtins\nif hasattr(builtins, 'in_b'):\n    in_a.set(); in_b.wait(30)\nimport ends.b\n");
+      world.write("lib/ends/b.py", "import builtins\nif hasattr(builtins, 'in_b'):\n    in_b.set(); in_a.wait(30)\nimport ends.a\n");
+      world.write("all.py", `import ends.a\nimport builtins, threading\nbuiltins.ran = []\nbuiltins.begun = builtins.goon = threading.Event(); goon.set()\nimport sleeps, json.tool\nimport ${crowd.map((at) => `crowd.m${at}`).join(", ")}\nfor name in ${JSON.stringify(stdlib)}:\n    try: __import__(name)\n    except ImportError: pass\n`);
       world.archive(["all.py"]);
     }, 240_000);
     afterAll(() => world.remove());
@@ -157,6 +195,13 @@ for (const { name: title, python } of served()) {
       const stock = world.stock(["switched.py"]);
       expect(stock.stdout).toMatch(/\[\] 0 0 function\n$/);
       for (let round = 0; round < (free ? 6 : 2); round += 1) expect(world.archived(["switched.py"], { PYCDS: "on" }).outcome).toEqual(stock);
+    });
+
+    // 3.9 and 3.10 look with the lock held only, 3.15 locks a package and its modules together
+    it.runIf(python !== undefined && python.minor >= 11 && python.minor <= 13)("a statement whose lock would be a deadlock takes what is there, where stock raises if it looks a moment too early (decision 11)", () => {
+      expect(world.stock(["early.py"]).stdout).toBe("_DeadlockError\n");
+      const { outcome } = world.archived(["early.py"], { PYCDS: "on" });
+      expect(outcome).toMatchObject({ status: 0, stdout: "taken as it is\n" });
     });
 
     it.runIf(free)("with the GIL switched on it is served as well", () => {

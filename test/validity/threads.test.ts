@@ -33,6 +33,7 @@ const cases: readonly (readonly [string, string])[] = [
   ["a package whose sub-module another thread wants (3.15 holds both)", "import builtins\nbuiltins.begun = begun = threading.Event()\ndef one():\n    import holds.child\ndef two():\n    begun.wait()\n    import holds\n    return hasattr(sys.modules.get('holds.child'), 'done')\nprint(together(one, two))"],
   ["a module that one thread loads twice at a time", "import builtins\nbuiltins.begun = begun = threading.Event()\ndef one():\n    import nests.child\ndef two():\n    begun.wait()\n    import nests.child\n    return hasattr(nests, 'done')\nprint(together(one, two))"],
   ["a circle of two threads: import_module is told of the deadlock, a statement takes what is there", "import builtins, importlib\nbuiltins.begun = True\nimport circle\ndef job(name):\n    return lambda: importlib.import_module('circle.' + name).told\nprint(together(job('a1'), job('b1')), together(job('a2'), job('b2')))"],
+  ["a module that another thread loads between the first look and the lock", "import builtins\nbuiltins.runs = runs = []\nlooked, loaded = threading.Event(), threading.Event()\nclass Modules(dict):\n    def late(self, name):\n        if name == 'late' and threading.current_thread().name == 'first' and not looked.is_set():\n            looked.set(); loaded.wait(30)\n            return True\n    def get(self, name, default=None):\n        return default if self.late(name) else dict.get(self, name, default)\n    def __getitem__(self, name):\n        if self.late(name): raise KeyError(name)\n        return dict.__getitem__(self, name)\nsys.modules = Modules(sys.modules)\ndef job():\n    import late\n    runs.append(late.value)\nt = threading.Thread(target=job, name='first'); t.start(); looked.wait(30)\nimport late\nloaded.set(); t.join(60)\nprint(runs)"],
   ["switched off in the middle of an import, with a thread waiting", "def one():\n    import switches\n    return switches.done\ndef two():\n    import time; time.sleep(.1)\n    import switches\n    return switches.done\nprint(together(one, two))"],
 ];
 
@@ -66,7 +67,8 @@ for (const { name: title, python } of served()) {
       for (const at of [1, 2]) world.write(`lib/circle/a${at}.py`, `import circle\ncircle.meet()\nimport circle.b${at}\ntold = circle.b${at}.told\n`);
       const asks = ["import importlib\ntry:\n    importlib.import_module('circle.a1')\n    told = 'it was there'\nexcept RuntimeError as e:\n    told = type(e).__name__\n", "import circle.a2\ntold = 'it was there'\n"];
       for (const [at, ask] of asks.entries()) world.write(`lib/circle/b${at + 1}.py`, `import circle\ncircle.meet(); circle.other_waits()\n${ask}`);
-      world.write("all.py", "import again, begins.child, holds.child, nests.child, circle.a1, circle.b1, circle.a2, circle.b2\nimport threading, slow, ring, left, starter, importlib\ntry:\n    import fails\nexcept ValueError: pass\nimport switches\n");
+      world.write("lib/late.py", "import builtins\nif hasattr(builtins, 'runs'): builtins.runs.append(__name__)\nvalue = 1\n");
+      world.write("all.py", "import late, again, begins.child, holds.child, nests.child, circle.a1, circle.b1, circle.a2, circle.b2\nimport threading, slow, ring, left, starter, importlib\ntry:\n    import fails\nexcept ValueError: pass\nimport switches\n");
       world.archive(["all.py"]);
       for (const [at, [, program]] of cases.entries()) world.write(`case${at}.py`, `${prelude}\n${program}\n`);
     });
