@@ -6,6 +6,7 @@
  */
 import { spawn } from "node:child_process";
 import { z } from "zod";
+import { hex, sha256 } from "../base/digest.ts";
 import { PycdsError } from "../base/errors.ts";
 import { withoutOurVariables, type Environment } from "../trace/command.ts";
 import type { Trace } from "../trace/types.ts";
@@ -74,30 +75,54 @@ main(int(sys.argv[1]))
 `;
 
 const u32 = z.number().int().min(0).max(0xffffffff);
-const resultLine = z.union([
+export const resultLine = z.union([
   z.null(),
   z.object({ code: z.string() }),
   z.object({ flags: u32, groups: u32, code: z.array(u32), names: z.array(z.tuple([z.string(), u32])) }),
 ]);
-type ResultLine = z.infer<typeof resultLine>;
+export type ResultLine = z.infer<typeof resultLine>;
+
+/** An interpreter's answers, by {@link answerKey}: what a build elsewhere needs instead of it. */
+export type PureAnswers = ReadonlyMap<string, ResultLine>;
 
 type Job = { readonly kind: "source"; readonly source: PureInputs["sources"][number] } | { readonly kind: "pattern"; readonly pattern: PureInputs["patterns"][number] };
 
 export interface PureCompilerOptions {
   readonly exe: string;
   readonly env: Environment;
+  /** Hears each answer. */
+  readonly onAnswer?: (key: string, line: ResultLine) => void;
+}
+
+function jobsOf({ sources, patterns }: PureInputs): Job[] {
+  return [...sources.map((source) => ({ kind: "source", source }) as const), ...patterns.map((pattern) => ({ kind: "pattern", pattern }) as const)];
+}
+
+/** What the interpreter is asked. */
+function rowOf(job: Job): readonly unknown[] {
+  return job.kind === "source" ? ["source", job.source.source, job.source.mode, job.source.flags] : ["pattern", job.pattern.pattern, job.pattern.bytes, job.pattern.flags];
+}
+
+function answerKey(job: Job): string {
+  return hex(sha256(Buffer.from(JSON.stringify(rowOf(job)))));
+}
+
+/** Takes the answers that the interpreter of another machine gave; what it was not asked is left out. */
+export function recordedPureCompiler(answers: PureAnswers): PureCompiler {
+  return async (inputs) => jobsOf(inputs).flatMap((job) => resultOf(job, answers.get(answerKey(job)) ?? null) ?? []);
 }
 
 export function interpreterPureCompiler(options: PureCompilerOptions): PureCompiler {
-  return async ({ sources, patterns }, optimize) => {
-    const jobs: Job[] = [...sources.map((source) => ({ kind: "source", source }) as const), ...patterns.map((pattern) => ({ kind: "pattern", pattern }) as const)];
+  return async (inputs, optimize) => {
     const results: PureInput[] = [];
-    let rest = jobs;
+    let rest = jobsOf(inputs);
     while (rest.length > 0) {
       const lines = await compileBatch(options, rest, optimize);
       lines.forEach((line, number) => {
         const job = rest[number];
-        const result = job === undefined ? undefined : resultOf(job, line);
+        if (job === undefined) return;
+        options.onAnswer?.(answerKey(job), line);
+        const result = resultOf(job, line);
         if (result !== undefined) results.push(result);
       });
       // where the interpreter itself died, on with what follows the culprit
@@ -123,7 +148,7 @@ function resultOf(job: Job, line: ResultLine): PureInput | undefined {
 async function compileBatch(options: PureCompilerOptions, jobs: readonly Job[], optimize: number): Promise<ResultLine[]> {
   const args = ["-I", "-S", "-c", script, String(optimize)];
   const child = spawn(options.exe, args, { env: withoutOurVariables(options.env), stdio: ["pipe", "pipe", "ignore"] });
-  const rows = jobs.map((job) => (job.kind === "source" ? ["source", job.source.source, job.source.mode, job.source.flags] : ["pattern", job.pattern.pattern, job.pattern.bytes, job.pattern.flags]));
+  const rows = jobs.map(rowOf);
   const parts: Buffer[] = [];
   child.stdout.on("data", (part: Buffer) => parts.push(part));
   // it may die before it has read all

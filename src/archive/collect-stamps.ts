@@ -9,7 +9,8 @@
  *   "interpreter": { "hexversion": 51054576, "pycMagic": 168627623, "cacheTag": "cpython-311", "suffixes": [ … ], … },
  *   "optimize": 0,
  *   "paths": { "/usr/lib/python3.11/os.py": { "mtime_ns": "1700000000000000000", "size": 39504 }, … },
- *   "failures": { "/usr/lib/…/bad.py": "it cannot be compiled: SyntaxError: …" }
+ *   "failures": { "/usr/lib/…/bad.py": "it cannot be compiled: SyntaxError: …" },
+ *   "pures": { "SHA-256 of what was asked": { "code": "base64 of marshalled code" }, … }
  * }
  * ```
  * `paths` has every folder and file that was looked at; what it does not have
@@ -19,6 +20,8 @@ import { z } from "zod";
 import { PycdsError } from "../base/errors.ts";
 import { suffixList } from "../trace/interpreter.ts";
 import type { InterpreterFacts } from "./collect.ts";
+import { resultLine } from "./collect-pure.ts";
+import type { PureAnswers } from "./collect-pure.ts";
 import { listFolder, machineView, readBytes, statFacts } from "./collect-view.ts";
 import type { FileFacts, TreeView } from "./collect-view.ts";
 import { compareText, joinPath } from "./path-index.ts";
@@ -49,6 +52,7 @@ const stampsSchema = z.object({
   optimize: z.int().min(0).max(2),
   paths: z.record(z.string(), stampRow),
   failures: z.record(z.string(), z.string()).default({}),
+  pures: z.record(z.string(), resultLine).default({}),
 });
 
 export interface Stamps {
@@ -57,6 +61,8 @@ export interface Stamps {
   readonly paths: ReadonlyMap<string, { readonly mtimeNs: bigint; readonly size: number }>;
   /** Sources that the interpreter could not compile, with the reason. */
   readonly failures: ReadonlyMap<string, string>;
+  /** What the interpreter made of traced source strings and patterns, at this level of optimization. */
+  readonly pures: PureAnswers;
 }
 
 export function readStamps(text: string, file: string): Stamps {
@@ -73,16 +79,17 @@ export function readStamps(text: string, file: string): Stamps {
   if (!parsed.success) {
     throw fail(parsed.error.issues.slice(0, 5).map((issue) => `${issue.path.join(".")}: ${issue.message}`).join("; "), parsed.error);
   }
-  const { interpreter, optimize, paths, failures } = parsed.data;
+  const { interpreter, optimize, paths, failures, pures } = parsed.data;
   return {
     interpreter,
     optimize,
     paths: new Map(Object.entries(paths).map(([path, { mtime_ns, size }]) => [path, { mtimeNs: mtime_ns, size: size ?? 0 }])),
     failures: new Map(Object.entries(failures)),
+    pures: new Map(Object.entries(pures)),
   };
 }
 
-export function writeStamps({ interpreter, optimize, paths, failures }: Stamps): string {
+export function writeStamps({ interpreter, optimize, paths, failures, pures }: Stamps): string {
   const { hexversion, pycMagic, cacheTag, platform, flavour, suffixes, prefix, basePrefix, stdlib, dynload, sitePackages, sysPath } = interpreter;
   const sorted = <T>(map: ReadonlyMap<string, T>): [string, T][] => [...map].toSorted(([a], [b]) => compareText(a, b));
   return `${JSON.stringify({
@@ -92,6 +99,7 @@ export function writeStamps({ interpreter, optimize, paths, failures }: Stamps):
     optimize,
     paths: Object.fromEntries(sorted(paths).map(([path, { mtimeNs, size }]) => [path, { mtime_ns: String(mtimeNs), size }])),
     failures: Object.fromEntries(sorted(failures)),
+    pures: Object.fromEntries(sorted(pures)),
   }, undefined, 1)}\n`;
 }
 

@@ -8,7 +8,7 @@ import type { Collected, CollectOptions } from "../archive/collect.ts";
 import { interpreterCompiler } from "../archive/collect-compile.ts";
 import type { Compiler } from "../archive/collect-compile.ts";
 import { interpreterPureCompiler } from "../archive/collect-pure.ts";
-import type { PureCompiler } from "../archive/collect-pure.ts";
+import type { PureCompiler, PureCompilerOptions } from "../archive/collect-pure.ts";
 import { withoutBases } from "../archive/bases.ts";
 import { machineView } from "../archive/collect-view.ts";
 import { compileAll } from "../archive/compile-all.ts";
@@ -96,8 +96,8 @@ const passText: Readonly<Record<BuildProgress["pass"], string>> = {
 };
 
 /** What computes results of pure functions: the interpreter itself. */
-export function scratchPureCompiler(context: Context, exe: string): PureCompiler {
-  return interpreterPureCompiler({ exe, env: context.env });
+export function scratchPureCompiler(context: Context, exe: string, onAnswer?: PureCompilerOptions["onAnswer"]): PureCompiler {
+  return interpreterPureCompiler({ exe, env: context.env, ...(onAnswer === undefined ? {} : { onAnswer }) });
 }
 
 /** A base must be one that the same process can serve from. */

@@ -213,7 +213,7 @@ py_compile.compile(site + "/sourceless.py", cfile=site + "/sourceless.pyc")`;
       const view = recordingView();
       const here = await collectIn(site, { view, all, digest, trace });
       expect(here.compiled).toEqual([]);
-      const text = writeStamps({ interpreter: info, optimize: 0, paths: view.seen, failures: here.failures });
+      const text = writeStamps({ interpreter: info, optimize: 0, paths: view.seen, failures: here.failures, pures: new Map() });
       const bare = text.replaceAll(/"mtime_ns": "(\d+)"/g, '"mtime_ns": $1');
       expect(bare).not.toBe(text);
 
@@ -292,7 +292,7 @@ describe("stamps files", () => {
     write("usr/x.py", "1");
     write("lib/x.py", "22");
     const paths = new Map([["/usr/x.py", { mtimeNs: 1n, size: 1 }], ["/usr/lib/x.py", { mtimeNs: 2n, size: 2 }], ["/usr/lib/none.py", { mtimeNs: 2n, size: 2 }], ["/usr", { mtimeNs: 3n, size: 0 }]]);
-    const view = stampedView([{ folder: join(site, "usr"), runtimePath: "/usr" }, { folder: join(site, "lib"), runtimePath: "/usr/lib" }], { paths, failures: new Map(), optimize: 0, interpreter: {} as InterpreterFacts });
+    const view = stampedView([{ folder: join(site, "usr"), runtimePath: "/usr" }, { folder: join(site, "lib"), runtimePath: "/usr/lib" }], { paths, failures: new Map(), pures: new Map(), optimize: 0, interpreter: {} as InterpreterFacts });
     expect(view.stat("/usr/x.py")).toMatchObject({ kind: "file", mtimeNs: 1n, size: 1 });
     expect(Buffer.from(view.read("/usr/lib/x.py") ?? []).toString()).toBe("22");
     expect(view.stat("/usr/unstamped.py")).toBeUndefined();

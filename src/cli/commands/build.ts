@@ -3,6 +3,8 @@ import { InvalidArgumentError } from "commander";
 import type { Command } from "commander";
 import { resolve } from "node:path";
 import type { BuildReport } from "../../archive/build.ts";
+import { recordedPureCompiler } from "../../archive/collect-pure.ts";
+import type { ResultLine } from "../../archive/collect-pure.ts";
 import { parseTree, readStamps, recordingView, stampedView, writeStamps } from "../../archive/collect-stamps.ts";
 import type { Collected } from "../../archive/collect.ts";
 import { machineView } from "../../archive/collect-view.ts";
@@ -110,12 +112,13 @@ async function buildHere(context: Context, options: BuildOptions, files: readonl
   const trace = everything === undefined ? undefined : tracedBy(context, options, interpreter, files, everything);
   const recording = options.writeStamps === undefined ? undefined : recordingView();
   const optimize = options.optimize ?? (trace === undefined ? 0 : tracedOptimize(trace));
+  const answers = new Map<string, ResultLine>();
   const built = await buildFile(context, options, {
     ...shared(options), interpreter, optimize, trace, view: recording ?? machineView, compiler: scratchCompiler(context, interpreter.executable),
-    pureCompiler: scratchPureCompiler(context, interpreter.executable),
+    pureCompiler: scratchPureCompiler(context, interpreter.executable, (key, line) => answers.set(key, line)),
   });
   if (options.writeStamps !== undefined && recording !== undefined) {
-    const stamps = writeStamps({ interpreter, optimize, paths: recording.seen, failures: built.collected.failures });
+    const stamps = writeStamps({ interpreter, optimize, paths: recording.seen, failures: built.collected.failures, pures: answers });
     await writeOutput(options.writeStamps, stamps, "cannot write the stamps");
     if (built.collected.compiled.length > 0) {
       warn(context, options, `${countText(built.collected.compiled.length, "module")} had no valid .pyc, so a build from copies will lack them — compile them first with: python -m compileall`);
@@ -142,6 +145,8 @@ async function buildElsewhere(context: Context, options: BuildOptions, target: s
   const view = stampedView(trees, stamps);
   const built = await buildFile(context, options, {
     ...shared(options), interpreter: stamps.interpreter, optimize, trace, view, compiler: undefined, knownFailures: stamps.failures,
+    // code depends on -O: answers at another level are none
+    ...(optimize === stamps.optimize ? { pureCompiler: recordedPureCompiler(stamps.pures) } : {}),
   });
   const [lacking] = view.lacking;
   if (lacking !== undefined) {
