@@ -143,6 +143,7 @@ static int activate(const char *archive, char separator, const char *trace) {
     state.active = 1;
     pure_start();
     if (state.layer_count > 0) gc_init();
+    exit_init();
     return 0;
 }
 
@@ -272,9 +273,15 @@ static PyObject *module_disable(PyObject *self, PyObject *args) {
     return PyBool_FromLong(restored);
 }
 
+static PyObject *module_fast_exit(PyObject *self, PyObject *args) {
+    (void)self, (void)args;
+    return PyBool_FromLong(active_here() && exit_arm());
+}
+
 static PyMethodDef methods[] = {
     {"status", module_status, METH_NOARGS, "status() -> dict: active, mode, archive, archives, reason, hit, miss, stale, prelinked, tracing."},
     {"disable", module_disable, METH_NOARGS, "disable() -> bool: stock imports from now on; true if PyCDS was active until now."},
+    {"fast_exit", module_fast_exit, METH_NOARGS, "fast_exit() -> bool: this process ends without teardown of its modules; true if so."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -21,6 +21,7 @@
  *   import.c    _find_and_load and _handle_fromlist
  *   pure*.c     results of pure functions: code of source strings, patterns (pure.h)
  *   gc.c        the collector, deferred during outermost imports
+ *   exit.c      an exit that leaves modules as they are, for programs that ask for it
  *   trace.c     records imports
  *   log.c       PYCDS_LOG, PYCDSVERBOSE
  *   module.c    activation; the extension module `_pycds`

@@ -15,7 +15,7 @@
     X(__name__) X(__loader__) X(__package__) X(__spec__) X(__path__) X(__file__) X(__cached__) X(__all__) \
     X(__enter__) X(__exit__) X(_initializing) X(_uninitialized_submodules) X(_set_fileattr) X(_cached) X(cached) X(origin) \
     X(loader) X(submodule_search_locations) X(find_spec) X(exec) X(release) X(owner) X(count) X(_get_module_lock) X(pop) X(append) X(extend) X(name) X(path) X(_loaders) X(__dict__) \
-    X(gc)
+    X(gc) X(isenabled)
 
 /* The most archives that one process serves from: a base, a venv's, an application's, and room. */
 #define LAYERS_MAX 8
@@ -188,6 +188,13 @@ void gc_resume(void);
 void gc_module_imported(void);
 /* Imports still defer the collector in this process. */
 int gc_is_deferred(void);
+
+/* ---- exit.c --------------------------------------------------------------------- */
+
+/* PYCDS_EXIT=fast. Leaves no exception. */
+void exit_init(void);
+/* From now on this process ends without teardown. 1, or 0 where that is not done. */
+int exit_arm(void);
 
 /* ---- trace.c -------------------------------------------------------------------- */
 

@@ -84,10 +84,15 @@ export class World {
   /** As {@link archived}, started with what `pycds run` would set and without its Node process: for many small programs. */
   direct(args: readonly string[], extra: Readonly<Record<string, string>> = {}): { readonly outcome: Outcome; readonly events: Events } {
     const log = this.path(`log.${(this.runs += 1)}`);
-    const native = (name: string): string => fileURLToPath(new URL(`../../build/native/${name}`, import.meta.url));
-    const launch = { LD_PRELOAD: native("pycds_launch.so"), PYCDS_LAUNCH_RUNTIME: native("_pycds.so"), PYCDS_LAUNCH_ARCHIVE: this.path("app.pycds") };
+    const launch = this.directEnvironment();
     const outcome = this.spawn([this.exe, ...args], { ...launch, PYCDS_LOG: log, ...extra });
     return { outcome, events: readEvents(log) };
+  }
+
+  /** What {@link direct} sets, with `extra`. */
+  directEnvironment(extra: Readonly<Record<string, string>> = {}): Record<string, string> {
+    const native = (name: string): string => fileURLToPath(new URL(`../../build/native/${name}`, import.meta.url));
+    return { LD_PRELOAD: native("pycds_launch.so"), PYCDS_LAUNCH_RUNTIME: native("_pycds.so"), PYCDS_LAUNCH_ARCHIVE: this.path("app.pycds"), ...extra };
   }
 
   must(outcome: Outcome): void {

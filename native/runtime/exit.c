@@ -1,0 +1,255 @@
+/*
+ * Exit without teardown, for programs that ask for it: PYCDS_EXIT=fast or
+ * pycds.fast_exit(). (docs/fast-exit.md, decision 21)
+ *
+ * Py_FinalizeEx itself runs, so threads are joined, atexit functions run, the standard
+ * streams are flushed and the exit status is found as ever. What it would take
+ * apart is taken out of its sight before it gets there: at the start of the
+ * collection that precedes finalize_modules (Python/pylifecycle.c) every open file
+ * is finalised, all modules but __main__ are given a reference that nobody
+ * drops, sys.modules is emptied, and the collector's objects are made permanent.
+ *
+ *   atexit function (ours)          appends to gc.callbacks; gc is enabled
+ *   gc.callbacks: phase "start"     and the interpreter is finalizing: now
+ */
+#define _GNU_SOURCE
+#include "state.h"
+
+#include <stdlib.h>
+#include <strings.h>
+
+static int armed; /* our function is among atexit's */
+static int gone;  /* once a process */
+static PyObject *kept[3]; /* what must outlive the interpreter: files, modules; never dropped */
+
+/* ---- every open file ----------------------------------------------------------------------- */
+
+/* Is a subclass of io.IOBase; a program has a few hundred types at work, asked for 50,000 objects. */
+static int is_file_type(PyObject *type, PyObject *base) {
+    static struct {
+        PyObject *type;
+        int is;
+    } seen[256];
+    const size_t slot = ((uintptr_t)type >> 4) % (sizeof seen / sizeof seen[0]);
+    if (seen[slot].type != type) {
+        seen[slot].type = type;
+        seen[slot].is = PyType_IsSubtype(type, base);
+    }
+    return seen[slot].is;
+}
+
+/* sys.__stdin__, __stdout__ and __stderr__ with what they are made of are Py_FinalizeEx's own concern. */
+static int is_standard(PyObject *file) {
+    static const char *const names[] = {"__stdin__", "__stdout__", "__stderr__"};
+    static const char *const inner[] = {"buffer", "raw"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        PyObject *stream = py_new_ref(PySys_GetObject(names[i]));
+        for (size_t depth = 0; stream; depth++) {
+            if (stream == file) {
+                Py_DecRef(stream);
+                return 1;
+            }
+            PyObject *next = depth < sizeof inner / sizeof inner[0] ? PyObject_GetAttrString(stream, inner[depth]) : NULL;
+            PyErr_Clear();
+            Py_DecRef(stream);
+            stream = next;
+        }
+    }
+    return 0;
+}
+
+/* As the deallocator does (Modules/_io/iobase.c, iobase_finalize): closes, and says what it says there. */
+static void finalise(PyObject *file) {
+    PyObject *type = py_type(file), *method = PyObject_GetAttrString(type, "__del__");
+    PyObject *result = method ? PyObject_CallFunctionObjArgs(method, file, NULL) : NULL;
+    if (!result && PyErr_Occurred()) PyErr_WriteUnraisable(method);
+    Py_DecRef(result);
+    Py_DecRef(method);
+}
+
+/* All open files, in the order of making as far as the collector's lists tell it. New reference or NULL. */
+static PyObject *all_files(PyObject *gc) {
+    PyObject *modules = PyImport_GetModuleDict(), *io = modules ? PyDict_GetItemString(modules, "_io") : NULL;
+    PyObject *base = io ? PyObject_GetAttrString(io, "_IOBase") : NULL, *files = base ? PyList_New(0) : NULL;
+    PyObject *get_objects = files ? PyObject_GetAttrString(gc, "get_objects") : NULL;
+    for (long generation = 3; get_objects && generation-- > 0;) {
+        PyObject *number = PyLong_FromLong(generation), *objects = number ? PyObject_CallFunctionObjArgs(get_objects, number, NULL) : NULL;
+        Py_DecRef(number);
+        const Py_ssize_t count = objects && py_is_list(objects) ? PyList_Size(objects) : 0;
+        for (Py_ssize_t i = 0; i < count; i++) {
+            PyObject *object = PyList_GetItem(objects, i);
+            if (is_file_type(py_type(object), base) && !is_standard(object)) PyList_Append(files, object);
+        }
+        PyErr_Clear();
+        Py_DecRef(objects);
+    }
+    Py_DecRef(get_objects);
+    Py_DecRef(base);
+    return files;
+}
+
+/* What each file refers to, itself or by its __dict__: a list of lists. New reference or NULL. */
+static PyObject *referents_of(PyObject *files, PyObject *gc) {
+    PyObject *get_referents = PyObject_GetAttrString(gc, "get_referents"), *all = get_referents ? PyList_New(0) : NULL;
+    for (Py_ssize_t i = 0; all && i < PyList_Size(files); i++) {
+        PyObject *direct = PyObject_CallFunctionObjArgs(get_referents, PyList_GetItem(files, i), NULL);
+        for (Py_ssize_t k = 0, n = direct ? PyList_Size(direct) : 0; k < n; k++) {
+            if (!py_is_dict(PyList_GetItem(direct, k))) continue;
+            PyObject *more = PyObject_CallFunctionObjArgs(get_referents, PyList_GetItem(direct, k), NULL);
+            if (more) PyList_SetSlice(direct, PyList_Size(direct), PyList_Size(direct), more);
+            Py_DecRef(more);
+        }
+        if (!direct || PyList_Append(all, direct) < 0) {
+            Py_DecRef(all);
+            all = NULL;
+        }
+        Py_DecRef(direct);
+    }
+    Py_DecRef(get_referents);
+    return all;
+}
+
+static int has(PyObject *list, PyObject *object) {
+    for (Py_ssize_t i = PyList_Size(list); i-- > 0;)
+        if (PyList_GetItem(list, i) == object) return 1;
+    return 0;
+}
+
+/* More than that are finalised in the order of making: looking who refers to whom takes the square of it. */
+#define FILES_ORDERED 400
+
+/*
+ * A file that wraps another one is finalised first, as reference counts would have it: it may still
+ * have something to write. Among others, the older first. (BZ2File is made before the file in it,
+ * TextIOWrapper after it.)
+ */
+static void finalise_files(PyObject *gc) {
+    PyObject *files = kept[0] = all_files(gc); /* finalised once: they must not be deallocated after it */
+    const Py_ssize_t count = files ? PyList_Size(files) : 0;
+    PyObject *referents = count <= FILES_ORDERED && files ? referents_of(files, gc) : NULL;
+    char done[FILES_ORDERED] = {0};
+    for (Py_ssize_t left = count; left > 0; left--) {
+        Py_ssize_t chosen = referents ? -1 : count - left;
+        for (Py_ssize_t i = 0; chosen < 0 && i < count; i++) {
+            int wrapped = done[i];
+            for (Py_ssize_t k = 0; !wrapped && k < count; k++) wrapped = k != i && !done[k] && has(PyList_GetItem(referents, k), PyList_GetItem(files, i));
+            if (!wrapped) chosen = i;
+        }
+        for (Py_ssize_t i = 0; chosen < 0 && i < count; i++) /* in a circle */
+            if (!done[i]) chosen = i;
+        if (referents) done[chosen] = 1;
+        finalise(PyList_GetItem(files, chosen));
+    }
+    Py_DecRef(referents);
+    PyErr_Clear();
+}
+
+/* ---- modules ----------------------------------------------------------------------------------- */
+
+/* What stays in sys.modules for finalize_modules: its own business, and the program's. */
+static const char *const torn_down[] = {"sys", "builtins", "__main__"};
+
+static void keep_modules(void) {
+    PyObject *modules = PyImport_GetModuleDict();
+    if (!modules || !py_is_dict(modules)) return;
+    PyObject *stay = PyDict_New(), *copy = PyDict_Copy(modules);
+    if (!stay || !copy) {
+        Py_DecRef(stay);
+        Py_DecRef(copy);
+        return;
+    }
+    for (size_t i = 0; i < sizeof torn_down / sizeof torn_down[0]; i++) {
+        PyObject *module = PyDict_GetItemString(modules, torn_down[i]);
+        if (module) PyDict_SetItemString(stay, torn_down[i], module);
+        if (module && PyDict_GetItemString(copy, torn_down[i])) PyDict_DelItemString(copy, torn_down[i]);
+    }
+    kept[1] = copy;
+    /* A __main__ that dies at once would leave its variables, which its functions refer to, to the collector; kept, it is cleared name by name. */
+    kept[2] = py_new_ref(PyDict_GetItemString(modules, "__main__"));
+    PyDict_Clear(modules);
+    PyDict_Update(modules, stay);
+    Py_DecRef(stay);
+}
+
+static int is_finalizing(void) {
+    PyObject *function = PySys_GetObject("is_finalizing"), *answer = function ? PyObject_CallNoArgs(function) : NULL;
+    const int yes = answer == PY_TRUE;
+    Py_DecRef(answer);
+    return yes;
+}
+
+/* gc.callbacks: (phase, info) */
+static PyObject *on_collection(PyObject *self, PyObject *args) {
+    (void)self;
+    PyObject *phase = PyTuple_Size(args) == 2 ? PyTuple_GetItem(args, 0) : NULL;
+    if (!gone && phase && py_is_str(phase) && PyUnicode_CompareWithASCIIString(phase, "start") == 0 && is_finalizing()) {
+        gone = 1;
+        PyObject *gc = PyImport_ImportModule("gc");
+        PyObject *freeze = gc ? PyObject_GetAttrString(gc, "freeze") : NULL;
+        if (freeze) {
+            finalise_files(gc);
+            keep_modules();
+            PyObject *frozen = PyObject_CallNoArgs(freeze);
+            Py_DecRef(frozen);
+        }
+        Py_DecRef(freeze);
+        Py_DecRef(gc);
+    }
+    PyErr_Clear();
+    return py_new_ref(PY_NONE);
+}
+
+/* ---- arming -------------------------------------------------------------------------------------- */
+
+static PyMethodDef on_collection_def = {"_fast_exit", on_collection, METH_VARARGS, NULL};
+
+/* atexit's: other functions may still run, and collect; only when the interpreter is finalizing is it our turn. */
+static PyObject *at_exit(PyObject *self, PyObject *args) {
+    (void)self, (void)args;
+    PyObject *gc = PyImport_ImportModule("gc");
+    PyObject *callbacks = gc ? PyObject_GetAttrString(gc, "callbacks") : NULL, *enabled = gc ? PyObject_CallMethodObjArgs(gc, state.n_isenabled, NULL) : NULL;
+    PyObject *function = callbacks && py_is_list(callbacks) && enabled == PY_TRUE ? PyCFunction_NewEx(&on_collection_def, NULL, NULL) : NULL;
+    if (function) PyList_Append(callbacks, function);
+    else if (log_wanted) log_line("exit stock: the program has switched the collector off");
+    Py_DecRef(function);
+    Py_DecRef(enabled);
+    Py_DecRef(callbacks);
+    Py_DecRef(gc);
+    PyErr_Clear();
+    return py_new_ref(PY_NONE);
+}
+
+static PyMethodDef at_exit_def = {"_fast_exit", at_exit, METH_NOARGS, NULL};
+
+/* -X dev, -W and PYTHONWARNINGS look for what is left open: they get stock's teardown. */
+static int wants_warnings(void) {
+    PyObject *flags = PySys_GetObject("flags"), *mode = flags ? PyObject_GetAttrString(flags, "dev_mode") : NULL, *options = PySys_GetObject("warnoptions");
+    const int yes = !mode || PyObject_IsTrue(mode) != 0 || !options || PyObject_Size(options) != 0;
+    PyErr_Clear();
+    Py_DecRef(mode);
+    return yes;
+}
+
+int exit_arm(void) {
+    if (armed) return 1;
+    if (PY_FREE_THREADED || wants_warnings()) return 0;
+    PyObject *modules = PyImport_GetModuleDict();
+    if (!modules || !py_is_dict(modules)) return 0;
+    const int was_there = PyDict_GetItemString(modules, "atexit") != NULL;
+    PyObject *atexit = PyImport_ImportModule("atexit"), *function = atexit ? PyCFunction_NewEx(&at_exit_def, NULL, NULL) : NULL;
+    PyObject *add = function ? PyObject_GetAttrString(atexit, "register") : NULL, *result = add ? PyObject_CallFunctionObjArgs(add, function, NULL) : NULL;
+    armed = result != NULL;
+    PyErr_Clear();
+    /* The program finds sys.modules as it would be. */
+    if (!was_there && atexit && PyDict_DelItemString(modules, "atexit") < 0) PyErr_Clear();
+    Py_DecRef(result);
+    Py_DecRef(add);
+    Py_DecRef(function);
+    Py_DecRef(atexit);
+    return armed;
+}
+
+void exit_init(void) {
+    const char *wish = getenv("PYCDS_EXIT");
+    if (wish && strcasecmp(wish, "fast") == 0 && !exit_arm() && log_wanted) log_line("exit stock: not in this Python");
+}
