@@ -257,11 +257,12 @@ static PyObject *module_disable(PyObject *self, PyObject *args) {
     /* In one step, as other threads see it: who finds our _get_module_lock in place notes what it loads, and that is handed over. */
     imports_lock();
     int restored = locks_hand_over() < 0 ? -1 : 1;
-    for (size_t i = PATCH_COUNT; restored >= 0 && i-- > 0;) {
-        PyObject *now = py_dict_get_string(state.bootstrap_dict, patches[i].name);
+    for (size_t left = PATCH_COUNT; restored >= 0 && left > 0; left--) {
+        const struct Patch *patch = &patches[left - 1];
+        PyObject *now = py_dict_get_string(state.bootstrap_dict, patch->name);
         Py_DecRef(now); /* compared only */
-        if (now != *patches[i].ours) restored = 0;
-        else if (PyDict_SetItemString(state.bootstrap_dict, patches[i].name, *patches[i].stock) < 0) restored = -1;
+        if (now != *patch->ours) restored = 0;
+        else if (PyDict_SetItemString(state.bootstrap_dict, patch->name, *patch->stock) < 0) restored = -1;
     }
     imports_unlock();
     if (restored < 0) return NULL;
