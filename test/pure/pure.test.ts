@@ -5,10 +5,12 @@
  * that has their results they print the same.
  */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openImage } from "../../src/image/reader.ts";
+import { pureKind } from "../../src/image/schema.ts";
 import { traceCommand } from "../../src/trace/command.ts";
 import { builtPycds, checkout } from "../support/built.ts";
 import { pythonEnvironment } from "../support/pythons.ts";
@@ -80,6 +82,30 @@ for (const { name, python } of served()) {
 
     it.each([["-O"], ["-OO"], ["-X", "no_debug_ranges"], ["-X", "dev"], ["-W", "error"], ["-b"]].map((args) => [args.join(" "), args] as const))("under %s", (_, args) => {
       for (const probe of ["p_levels", "p_warnings", "p_names"]) expect(run(probe, args, true).out).toBe(run(probe, args, false).out);
+    });
+
+    it("a damaged text, result or unit: stock's", () => {
+      const sound = readFileSync(at("archive"));
+      const image = openImage(sound, "archive");
+      const bytes = Buffer.from(sound);
+      const flip = (from: number, size: number): void => {
+        for (let offset = from; offset < from + size; offset += 53) bytes[offset] = (bytes[offset] ?? 0) ^ 0x10;
+      };
+      flip(image.sections.pureData.offset, image.sections.pureData.size);
+      for (const { kind, result } of image.pures) {
+        const unit = kind > pureKind.bytesPattern ? image.units[result] : undefined;
+        if (unit !== undefined) flip(image.sections.data.offset + Number(unit.data_offset), unit.data_size);
+      }
+      try {
+        writeFileSync(at("archive"), bytes);
+        for (const probe of ["p_code", "p_flags", "p_same", "p_cache"]) {
+          const damaged = run(probe, [], true);
+          expect(damaged.out).toBe(run(probe, [], false).out);
+          expect(damaged.sources).toBe(0);
+        }
+      } finally {
+        writeFileSync(at("archive"), sound);
+      }
     });
 
     it("PYCDS_PURE=off: nothing is served", () => {
