@@ -21,7 +21,7 @@ const imports = ["json", "requests", "boto3", "django.db.models", "fastapi", "sq
 const versions = ["3.11", "3.12", "3.13"];
 const compute = join(checkout, "fixtures/pure/compute.py");
 
-for (const { name: title, version, python } of served().filter((each) => versions.includes(each.version))) {
+for (const { name: title, python } of served().filter((each) => versions.includes(each.version))) {
   describe.skipIf(python === undefined)(title, () => {
     let folder = "";
     let exe = "";
