@@ -51,6 +51,12 @@ PureFound pure_find(uint32_t kind, uint32_t flags, const void *text, size_t size
 void pure_start(void) {
     const char *setting = getenv("PYCDS_PURE");
     if (setting && strcmp(setting, "off") == 0) return;
+    /* Development mode looks every encoding up (Objects/unicodeobject.c, unicode_check_encoding_errors): re, which decodes, imports encodings.latin_1. */
+    PyObject *flags = PySys_GetObject("flags"), *dev_mode = flags ? PyObject_GetAttrString(flags, "dev_mode") : NULL;
+    const int development = dev_mode && PyObject_IsTrue(dev_mode) == 1;
+    Py_DecRef(dev_mode);
+    PyErr_Clear();
+    if (development) return;
     if (PY_FREE_THREADED) return; /* the GIL guards what is counted and learnt here */
     if (!trace_active && !has_results()) return;
     interpreter = PyInterpreterState_Get();
