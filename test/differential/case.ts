@@ -3,6 +3,8 @@
  * `NAME/main.py` with the files it needs beside it. The manifest stands in lines
  * `#: key: value` of that script; an unknown key is an error.
  *
+ * A case that finds that the machine does not allow it prints `SKIP: reason`.
+ *
  *   versions: 3.11-         CPythons it is for: `3.12`, `3.11-`, `-3.13`, `3.9-3.12`
  *   needs: coverage pytest  packages (tools.txt pins them)
  *   run: -X importtime main.py   arguments of python; `main.py` if not said
@@ -13,7 +15,7 @@
  *   older: edit.py          a second archive is made of the case's folder after this script
  *   layers: older newer     the order in which the two are named
  *   mask: addresses         what must differ between any two processes (mask.ts)
- *   unlike: audit-open      what is documented to differ (mask.ts, docs/differences.md)
+ *   unlike: reading         what is documented to differ (mask.ts, docs/differences.md)
  *   status: 1               stock's exit status, 0 if not said; negative: by that signal
  *   prints: REGEX           what stock's outputs must show, so that a case cannot pass by failing early
  *   hits: a b               modules that must be served, beyond "something was"
