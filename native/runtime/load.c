@@ -19,7 +19,11 @@ static int initialized(PyObject *spec) {
     return result;
 }
 
-/* exec(code, module.__dict__) as _call_with_frames_removed calls it: through whatever builtins.exec is. 0 or -1. */
+/*
+ * exec(code, module.__dict__) as _call_with_frames_removed calls it: through whatever builtins.exec is. 0 or -1.
+ * The builtin one gives a namespace the builtins of the frame that calls it (Python/bltinmodule.c, builtin_exec_impl), in
+ * stock importlib's. Here that frame is the importer's, which may have others: so the namespace gets them before.
+ */
 static int exec_code(PyObject *code, PyObject *module) {
     PyObject *exec = py_dict_get(state.builtins_dict, state.n_exec);
     PyObject *dict = PyModule_GetDict(module);
@@ -28,7 +32,9 @@ static int exec_code(PyObject *code, PyObject *module) {
         Py_DecRef(exec);
         return -1;
     }
-    PyObject *result = PyObject_CallFunctionObjArgs(exec, code, dict, NULL);
+    int is_builtin = py_type(exec) == py_type(state.imp_acquire_lock);
+    int ready = is_builtin ? PyDict_SetItem(dict, state.n___builtins__, state.builtins_dict) == 0 : 1;
+    PyObject *result = ready ? PyObject_CallFunctionObjArgs(exec, code, dict, NULL) : NULL;
     Py_DecRef(exec);
     Py_DecRef(result);
     return result ? 0 : -1;
