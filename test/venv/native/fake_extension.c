@@ -19,4 +19,11 @@ __attribute__((visibility("default"))) const char *pycds_start_name = "pycds_sta
 static PyMethodDef methods[] = {{"status", status, METH_NOARGS, NULL}, {"disable", disable, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_pycds", NULL, -1, methods, NULL, NULL, NULL, NULL};
 
-PyMODINIT_FUNC PyInit__pycds(void) { return PyModule_Create(&definition); }
+PyMODINIT_FUNC PyInit__pycds(void) {
+    PyObject *module = PyModule_Create(&definition);
+#ifdef Py_GIL_DISABLED
+    /* Or the GIL comes on, with a warning whose printing imports modules. */
+    if (module != NULL) PyUnstable_Module_SetGIL(module, Py_MOD_GIL_NOT_USED);
+#endif
+    return module;
+}
