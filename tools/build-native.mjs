@@ -25,7 +25,8 @@ const common = ["-std=c11", "-g1", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-
  * stock path; bound lazily it would end the process in the middle of an import.
  * nodelete: objects of the image hold addresses of ours for ever.
  */
-const shared = ["-O2", "-fPIC", "-fno-plt", "-fvisibility=hidden", "-shared", "-Wl,-z,relro,-z,now,-z,nodelete,-z,noexecstack"];
+// -O3: digesting and measuring are loops over megabytes; 1.5 % of the instructions of an archived `import boto3`
+const shared = ["-O3", "-fPIC", "-fno-plt", "-fvisibility=hidden", "-shared", "-Wl,-z,relro,-z,now,-z,nodelete,-z,noexecstack"];
 
 /*
  * The restorer: no C library, and linked to an address that no process uses by
