@@ -347,6 +347,11 @@ for (const { title, version, python } of placePythons()) {
         expect(changed.stale).toEqual(["shaped.inner.deep: source contents changed"]);
         // its listing had spaced/__init__.py, under the same mtime
         expect(names(world.same([next], [world.exe], "shaped", frugal).hit)).toEqual(expect.arrayContaining(["shaped", "shaped.inner", "shaped.inner.deep"]));
+        world.write(`${folder}/late.py`, "");
+        zero();
+        const late = [world.exe, "-c", "import late; print(late.__file__)"];
+        expect(world.launched([next], late, frugal).outcome).toEqual(world.spawn(late, frugal));
+        expect(world.spawn(late, frugal).status).toBe(0);
       });
 
       it("PYTHONDONTWRITEBYTECODE writes nothing; PYTHONPYCACHEPREFIX has .pyc files of its own, which stock writes first", () => {
