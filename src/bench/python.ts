@@ -60,17 +60,17 @@ export async function onPath(name: string, env: Env): Promise<string | undefined
   return undefined;
 }
 
-const minors = ["3.13", "3.12", "3.11"];
+const minors = ["3.14", "3.13", "3.12", "3.11"];
 
 /**
  * The interpreter to use: the one that is named, else the newest CPython
- * 3.11–3.13 on PATH that runs (a pyenv shim for a version that is not selected does not).
+ * 3.11–3.14 on PATH that runs (a pyenv shim for a version that is not selected does not).
  */
 export async function findPython(named: string | undefined, env: Env): Promise<Python> {
   if (named !== undefined) {
     const python = await probePython(named, env);
     if (!minors.includes(python.minor)) {
-      throw new PycdsError("BENCH_PYTHON_VERSION", "cannot use the interpreter", `it is CPython ${python.version}; 3.11, 3.12 and 3.13 are supported`, { file: named, next: "name another with --python" });
+      throw new PycdsError("BENCH_PYTHON_VERSION", "cannot use the interpreter", `it is CPython ${python.version}; 3.11 to 3.14 are supported`, { file: named, next: "name another with --python" });
     }
     return python;
   }
@@ -84,7 +84,7 @@ export async function findPython(named: string | undefined, env: Env): Promise<P
       if (!(error instanceof PycdsError)) throw error; // a shim or a broken install: the next name
     }
   }
-  throw new PycdsError("BENCH_NO_PYTHON", "cannot find an interpreter", "no CPython 3.11, 3.12 or 3.13 on PATH works", {
+  throw new PycdsError("BENCH_NO_PYTHON", "cannot find an interpreter", "no CPython 3.11 to 3.14 on PATH works", {
     next: "apt-get install python3 python3-venv, or name one with --python EXE or PYCDS_PYTHON",
   });
 }
