@@ -142,8 +142,6 @@ typedef struct PycdsWarmHeader {
     uint32_t prefixed_count; /* how many variables with a watched prefix were set */
     uint32_t command_offset; /* u32 strings: the program that is executed when the image is refused, then its first arguments */
     uint32_t command_count;
-    uint32_t hot_offset; /* WarmRun structs: memory that is written to soon after a start */
-    uint32_t hot_count;
     uint32_t strings_offset; /* the string table */
     uint32_t strings_size; /* bytes */
     uint32_t vdso_offset; /* a copy of the vDSO's code */
@@ -156,7 +154,7 @@ typedef struct PycdsWarmHeader {
     uint64_t stack_saved; /* from here to stack_high its contents are in the image */
     uint64_t stack_offset; /* file offset of these contents */
 } PycdsWarmHeader;
-_Static_assert(sizeof(PycdsWarmHeader) == 208, "PycdsWarmHeader");
+_Static_assert(sizeof(PycdsWarmHeader) == 200, "PycdsWarmHeader");
 _Static_assert(offsetof(PycdsWarmHeader, magic) == 0, "PycdsWarmHeader.magic");
 _Static_assert(offsetof(PycdsWarmHeader, byte_order) == 8, "PycdsWarmHeader.byte_order");
 _Static_assert(offsetof(PycdsWarmHeader, format_version) == 12, "PycdsWarmHeader.format_version");
@@ -184,19 +182,17 @@ _Static_assert(offsetof(PycdsWarmHeader, variable_count) == 120, "PycdsWarmHeade
 _Static_assert(offsetof(PycdsWarmHeader, prefixed_count) == 124, "PycdsWarmHeader.prefixed_count");
 _Static_assert(offsetof(PycdsWarmHeader, command_offset) == 128, "PycdsWarmHeader.command_offset");
 _Static_assert(offsetof(PycdsWarmHeader, command_count) == 132, "PycdsWarmHeader.command_count");
-_Static_assert(offsetof(PycdsWarmHeader, hot_offset) == 136, "PycdsWarmHeader.hot_offset");
-_Static_assert(offsetof(PycdsWarmHeader, hot_count) == 140, "PycdsWarmHeader.hot_count");
-_Static_assert(offsetof(PycdsWarmHeader, strings_offset) == 144, "PycdsWarmHeader.strings_offset");
-_Static_assert(offsetof(PycdsWarmHeader, strings_size) == 148, "PycdsWarmHeader.strings_size");
-_Static_assert(offsetof(PycdsWarmHeader, vdso_offset) == 152, "PycdsWarmHeader.vdso_offset");
-_Static_assert(offsetof(PycdsWarmHeader, vdso_size) == 156, "PycdsWarmHeader.vdso_size");
-_Static_assert(offsetof(PycdsWarmHeader, meta_offset) == 160, "PycdsWarmHeader.meta_offset");
-_Static_assert(offsetof(PycdsWarmHeader, meta_size) == 164, "PycdsWarmHeader.meta_size");
-_Static_assert(offsetof(PycdsWarmHeader, vdso_address) == 168, "PycdsWarmHeader.vdso_address");
-_Static_assert(offsetof(PycdsWarmHeader, stack_low) == 176, "PycdsWarmHeader.stack_low");
-_Static_assert(offsetof(PycdsWarmHeader, stack_high) == 184, "PycdsWarmHeader.stack_high");
-_Static_assert(offsetof(PycdsWarmHeader, stack_saved) == 192, "PycdsWarmHeader.stack_saved");
-_Static_assert(offsetof(PycdsWarmHeader, stack_offset) == 200, "PycdsWarmHeader.stack_offset");
+_Static_assert(offsetof(PycdsWarmHeader, strings_offset) == 136, "PycdsWarmHeader.strings_offset");
+_Static_assert(offsetof(PycdsWarmHeader, strings_size) == 140, "PycdsWarmHeader.strings_size");
+_Static_assert(offsetof(PycdsWarmHeader, vdso_offset) == 144, "PycdsWarmHeader.vdso_offset");
+_Static_assert(offsetof(PycdsWarmHeader, vdso_size) == 148, "PycdsWarmHeader.vdso_size");
+_Static_assert(offsetof(PycdsWarmHeader, meta_offset) == 152, "PycdsWarmHeader.meta_offset");
+_Static_assert(offsetof(PycdsWarmHeader, meta_size) == 156, "PycdsWarmHeader.meta_size");
+_Static_assert(offsetof(PycdsWarmHeader, vdso_address) == 160, "PycdsWarmHeader.vdso_address");
+_Static_assert(offsetof(PycdsWarmHeader, stack_low) == 168, "PycdsWarmHeader.stack_low");
+_Static_assert(offsetof(PycdsWarmHeader, stack_high) == 176, "PycdsWarmHeader.stack_high");
+_Static_assert(offsetof(PycdsWarmHeader, stack_saved) == 184, "PycdsWarmHeader.stack_saved");
+_Static_assert(offsetof(PycdsWarmHeader, stack_offset) == 192, "PycdsWarmHeader.stack_offset");
 
 /* A range of memory with one protection and one source. Segments of one original stand together; the main stack is none of them. */
 typedef struct PycdsWarmSegment {
@@ -262,14 +258,5 @@ typedef struct PycdsWarmVariable {
 _Static_assert(sizeof(PycdsWarmVariable) == 8, "PycdsWarmVariable");
 _Static_assert(offsetof(PycdsWarmVariable, name) == 0, "PycdsWarmVariable.name");
 _Static_assert(offsetof(PycdsWarmVariable, value) == 4, "PycdsWarmVariable.value");
-
-/* A range of memory. */
-typedef struct PycdsWarmRun {
-    uint64_t address;
-    uint64_t size; /* bytes */
-} PycdsWarmRun;
-_Static_assert(sizeof(PycdsWarmRun) == 16, "PycdsWarmRun");
-_Static_assert(offsetof(PycdsWarmRun, address) == 0, "PycdsWarmRun.address");
-_Static_assert(offsetof(PycdsWarmRun, size) == 8, "PycdsWarmRun.size");
 
 #endif

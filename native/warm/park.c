@@ -184,14 +184,15 @@ static void after_fork_child(void) {
         _exit(WARM_EXIT_FAILED);
     }
     const WarmStart *start = save_registers(&parked.state);
-    if (start == NULL) {
-        if (!announce()) _exit(WARM_EXIT_FAILED);
-        for (;;) pause();
+    if (start != NULL) {
+        /* Here every restored process begins. */
+        resumed = start;
+        environ = start->envp;
+        renew_auxiliary_vector(start);
+        return;
     }
-    /* Here every restored process begins. */
-    resumed = start;
-    environ = start->envp;
-    renew_auxiliary_vector(start);
+    if (!announce()) _exit(WARM_EXIT_FAILED);
+    for (;;) pause();
 }
 
 bool park_register(void) { return pthread_atfork(before_fork, after_fork_parent, after_fork_child) == 0; }

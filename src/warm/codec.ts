@@ -13,7 +13,6 @@ export const warmCodecs = {
   folder: codecOf(warmStructs.Folder),
   stamp: codecOf(warmStructs.Stamp),
   variable: codecOf(warmStructs.Variable),
-  run: codecOf(warmStructs.Run),
 } as const;
 
 export type WarmHeader = RecordOfStruct<typeof warmStructs.Header>;

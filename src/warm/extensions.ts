@@ -8,7 +8,9 @@ import type { WarmFacts } from "./facts.ts";
 
 /** Top-level names of modules, besides the standard library's. */
 export const checkedExtensions: ReadonlySet<string> = new Set([
-  "_cffi_backend", "charset_normalizer", "cryptography", "greenlet", "markupsafe", "numpy", "pandas", "pydantic_core", "sqlalchemy", "yaml", "_yaml",
+  "_cffi_backend", "_yaml", "aiohttp", "bcrypt", "charset_normalizer", "cryptography", "frozenlist", "greenlet", "grpc", "lxml", "markupsafe", "msgpack",
+  "multidict", "nacl", "numpy", "orjson", "pandas", "PIL", "propcache", "psutil", "psycopg_binary", "pydantic_core", "regex", "sqlalchemy", "uvloop", "yaml",
+  "yarl", "zmq", "zstandard",
 ]);
 
 /** The name under site-packages that a file belongs to: its package, or the module itself. */

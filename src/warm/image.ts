@@ -84,7 +84,7 @@ export async function makeImage(parked: Parked, request: ImageRequest, file: num
     const written = await writeImage(file, {
       restorer: request.restorer, plan, memory, state: parked.state, signals: parked.signals, folders, variables, prefixed,
       command: request.command, interpreter: facts.interpreter, sealed: request.sealed, owner: request.owner,
-      created: request.created, expires: request.expires, hot: [], erased, meta: metaOf(facts, request, plan, mappings),
+      created: request.created, expires: request.expires, erased, meta: metaOf(facts, request, plan, mappings),
     });
     return {
       facts, size: written.size, memory: written.memory, dirty: plan.dirtyPages * pageSize, secrets: found,

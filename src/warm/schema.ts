@@ -119,8 +119,6 @@ export const warmStructs = {
       f("prefixed_count", "u32", "how many variables with a watched prefix were set"),
       f("command_offset", "u32", "u32 strings: the program that is executed when the image is refused, then its first arguments"),
       f("command_count", "u32", ""),
-      f("hot_offset", "u32", "WarmRun structs: memory that is written to soon after a start"),
-      f("hot_count", "u32", ""),
       f("strings_offset", "u32", "the string table"),
       f("strings_size", "u32", "bytes"),
       f("vdso_offset", "u32", "a copy of the vDSO's code"),
@@ -170,11 +168,6 @@ export const warmStructs = {
     name: "WarmVariable",
     doc: "An environment variable that imports saw.",
     fields: [f("name", "u32", "string"), f("value", "u32", "string, or none: it was not set")],
-  },
-  Run: {
-    name: "WarmRun",
-    doc: "A range of memory.",
-    fields: [f("address", "u64", ""), f("size", "u64", "bytes")],
   },
 } as const satisfies Record<string, Struct>;
 

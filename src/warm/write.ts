@@ -34,7 +34,6 @@ export interface ImageInput {
   /** Seconds since 1970. */
   readonly created: number;
   readonly expires: number;
-  readonly hot: readonly { readonly address: number; readonly size: number }[];
   /** For people and tools. */
   readonly meta: unknown;
   /** Ranges of memory whose bytes are written as zeros. */
@@ -131,7 +130,6 @@ function makeTables(input: ImageInput, base: number): { tables: Uint8Array; head
   const command = new ByteWriter();
   for (const word of input.command) command.u32(strings.add(word));
   const command_offset = bytes(command.done());
-  const hot_offset = table(warmCodecs.run, input.hot.map(({ address, size }) => ({ address: BigInt(address), size: BigInt(size) })));
   const vdso = new Uint8Array(plan.vdso?.size ?? 0);
   if (plan.vdso !== undefined) input.memory.read(plan.vdso.address, vdso);
   const vdso_offset = bytes(vdso);
@@ -155,7 +153,7 @@ function makeTables(input: ImageInput, base: number): { tables: Uint8Array; head
     state_offset, signals_offset, segments_offset, segment_count: records.length, files_offset, file_count: originals.length,
     folders_offset, folder_count: input.folders.length, stamps_offset, stamp_count: stampCount,
     variables_offset, variable_count: input.variables.length, prefixed_count: input.prefixed,
-    command_offset, command_count: input.command.length, hot_offset, hot_count: input.hot.length,
+    command_offset, command_count: input.command.length,
     strings_offset, strings_size: text.byteLength, vdso_offset, vdso_size: vdso.byteLength, meta_offset, meta_size: meta.byteLength,
     vdso_address: BigInt(plan.vdso?.address ?? 0), stack_low: BigInt(plan.stack.low), stack_high: BigInt(plan.stack.high),
     stack_saved: BigInt(plan.stack.saved), stack_offset: BigInt(base + tablesSize + stackOffset),

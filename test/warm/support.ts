@@ -1,13 +1,14 @@
 /** Builds warm images through the command line, where this machine can. */
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { warmCodecs } from "../../src/warm/codec.ts";
 import type { WarmHeader } from "../../src/warm/codec.ts";
 import { readWarm } from "../../src/warm/read.ts";
 import { tablesDigest } from "../../src/warm/write.ts";
-import { builtPycds, checkout } from "../support/built.ts";
-import { allPythons, pythons } from "../support/pythons.ts";
+import { builtPycds } from "../support/built.ts";
+import { allPythons, pythonEnvironment, pythons } from "../support/pythons.ts";
 import type { TestPython } from "../support/pythons.ts";
 
 const pycds = await builtPycds();
@@ -23,13 +24,32 @@ export function warmPythons(): readonly TestPython[] {
   return [...chosen, ...system];
 }
 
-/** Why no image can be built here, or undefined. The C compiler's absence is reported by the build itself. */
+/** What a system may not allow, as the command line and the restorer say it; anything else is a fault of ours. */
+const notAllowed = /a seccomp filter cannot be installed|no_new_privs cannot be set|getpid\(\) cannot be hidden|the system does not allow it|the vDSO cannot be moved|shadow stacks are on/;
+
+let reason: string | undefined | null = null;
+
+/** Why no image can be built or started here, or undefined: found by trying, once. */
 export function cannotWarm(): string | undefined {
+  if (reason === null) reason = tryWarm();
+  return reason;
+}
+
+function tryWarm(): string | undefined {
   if (process.platform !== "linux" || process.arch !== "x64") return "Linux on x86-64 is needed";
-  if (!existsSync(join(checkout, "build/native/pycds_restore"))) return "the native part is not built";
-  const filter = spawnSync("grep", ["-q", "^Seccomp:", "/proc/self/status"]);
-  if (filter.status !== 0) return "the kernel has no seccomp filters";
-  return undefined;
+  const [python] = warmPythons();
+  if (python === undefined) return "no CPython 3.11 to 3.14 is installed";
+  const directory = mkdtempSync(join(tmpdir(), "pycds-warm-try-"));
+  try {
+    const image = join(directory, "image");
+    const env = pythonEnvironment();
+    const built = createImage(image, ["--", python.exe], { env, cwd: directory });
+    if (built.status !== 0) return notAllowed.exec(built.stderr)?.[0];
+    const { stderr } = spawnSync(image, ["-c", ""], { encoding: "utf8", env: { ...env, PYCDS: "on" } });
+    return notAllowed.exec(stderr)?.[0];
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
 }
 
 export interface Built {

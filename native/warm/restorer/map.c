@@ -91,6 +91,4 @@ void map_memory(void) {
             if (segment[i].kind == PYCDS_SEGMENT_VDSO) map_at(segment[i].address, segment[i].size, 0, MAP_ANONYMOUS, -1, 0, "vDSO");
         move_vdso(RESTORER_VDSO, header->vdso_address);
     }
-    const PycdsWarmRun *hot = image_table(header->hot_offset);
-    for (uint32_t i = 0; i < header->hot_count; i++) kernel(SYS_madvise, hot[i].address, hot[i].size, 23 /* MADV_POPULATE_WRITE */, 0, 0); /* a favour only */
 }
