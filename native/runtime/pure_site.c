@@ -27,6 +27,7 @@
 #define _GNU_SOURCE
 #include "pure_hook.h"
 
+#include <dlfcn.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -97,7 +98,11 @@ static int open_bytecode(PyObject *function, Bytecode *b) {
     char *plain = NULL;
     memset(b, 0, sizeof *b);
     const long basicsize = pure_int_attribute(py_code_type, "__basicsize__");
-    b->code = PyObject_GetAttrString(function, "__code__");
+    /* function.__code__ would raise the audit event object.__getattr__ until 3.13 */
+    PyObject *(*get_code)(PyObject *) = NULL; /* PyFunction_GetCode, borrowed: exported by all, not in the stable ABI */
+    void *const get = dlsym(RTLD_DEFAULT, "PyFunction_GetCode");
+    memcpy(&get_code, &get, sizeof get_code);
+    b->code = get_code && py_is_function(function) ? py_new_ref(get_code(function)) : NULL;
     b->text = b->code ? PyObject_GetAttrString(b->code, "co_code") : NULL;
     if (basicsize <= 0 || !b->text || PyBytes_AsStringAndSize(b->text, &plain, &b->size) < 0) {
         PyErr_Clear();
