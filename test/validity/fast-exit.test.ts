@@ -35,7 +35,7 @@ const cases: readonly (readonly [string, string])[] = [
   ["abort", "import os; os.abort()"],
   ["files that nobody flushed", "import mod\nf = open('out.1', 'w'); f.write('text' * 10)\ng = open('out.2', 'wb'); g.write(b'bytes')\nh = open('out.3', 'r+b' if 0 else 'w+b'); h.write(b'random')\nmod.file = open('out.4', 'w'); mod.file.write('in a module')\nimport io\nraw = io.FileIO('out.5', 'w'); raw.write(b'raw')\ndeep = [{1: (open('out.6', 'a'),)}]; deep[0][1][0].write('deep')"],
   ["files of an imported module", "import writes"],
-  ["gzip, bz2, lzma", "import mod, gzip, bz2, lzma\nmod.a = gzip.open('out.1', 'wb', compresslevel=1); mod.a.write(b'x' * 100)\nmod.b = bz2.open('out.2', 'wb'); mod.b.write(b'y' * 100)\nmod.c = lzma.open('out.3', 'wt'); mod.c.write('z' * 100)"],
+  ["bz2, lzma", "import mod, bz2, lzma\nmod.b = bz2.open('out.2', 'wb'); mod.b.write(b'y' * 100)\nmod.c = lzma.open('out.3', 'wt'); mod.c.write('z' * 100)"],
   ["a file class of one's own", "import io, mod\nclass Loud(io.BufferedWriter):\n    def close(self):\n        print('closing', self.closed); super().close()\nclass Final(io.RawIOBase):\n    def __del__(self): print('del'); super().__del__()\nmod.f = Loud(io.FileIO('out.1', 'w')); mod.f.write(b'kept'); mod.g = Final()"],
   ["a file in a cycle", "import mod\nf = open('out.1', 'w'); f.write('kept')\nmod.c = [f]; mod.c.append(mod.c)\ndel f"],
   ["a disk that is full, in a file", "import mod\nmod.f = open('/dev/full', 'w'); mod.f.write('x')\nprint('out')"],
@@ -93,15 +93,11 @@ for (const { name: title, python } of withGil) {
       for (const name of names) rmSync(world.path(name), { recursive: true });
       return found;
     };
-    /** gzip has the time in its header. */
-    const timeless = (found: Record<string, string>): Record<string, string> =>
-      Object.fromEntries(Object.entries(found).map(([name, text]) => [name, text.startsWith("\x1f\x8b") ? text.slice(8) : text]));
-
     it.each(cases.map(([name], at) => [name, at] as const))("%s", (_name, at) => {
-      const stock = { outcome: world.stock([`case${at}.py`]), files: timeless(files()) };
+      const stock = { outcome: world.stock([`case${at}.py`]), files: files() };
       const { outcome, events } = world.direct([`case${at}.py`], fast);
       const plain = (text: string): string => text.replaceAll(/0x[0-9a-f]+/g, "0x…").replace(again, "");
-      expect({ outcome: { ...outcome, stderr: plain(outcome.stderr) }, files: timeless(files()) }).toEqual({ ...stock, outcome: { ...stock.outcome, stderr: plain(stock.outcome.stderr) } });
+      expect({ outcome: { ...outcome, stderr: plain(outcome.stderr) }, files: files() }).toEqual({ ...stock, outcome: { ...stock.outcome, stderr: plain(stock.outcome.stderr) } });
       expect(events.hit).toContain("mod");
     }, 60_000);
 
@@ -132,9 +128,9 @@ for (const { name: title, python } of withGil) {
       files();
     }, 60_000);
 
-    // 3.14's stock exit loses it: "RuntimeError: lost gzip_file"
-    it("text in a gzip file is complete", () => {
-      world.write("more.py", "import mod, gzip\nmod.a = gzip.open('out.1', 'wt'); mod.a.write('x' * 100)\n");
+    // From 3.14 on stock's exit loses what is in a module's variable: "RuntimeError: lost gzip_file".
+    it.each(["wt", "wb"])("a gzip file is complete: %s", (mode) => {
+      world.write("more.py", `import mod, gzip\nmod.a = gzip.open('out.1', '${mode}'); mod.a.write(${mode === "wb" ? "b" : ""}'x' * 100)\n`);
       expect(world.direct(["more.py"], fast).outcome.stderr).toBe("");
       expect(gunzipSync(readFileSync(world.path("out.1"))).toString()).toBe("x".repeat(100));
       files();
