@@ -8,7 +8,7 @@
  * that have numpy or cryptography.
  */
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdtempSync, realpathSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -80,10 +80,15 @@ describe.skipIf(missing !== undefined)(`draws after a restore${missing === undef
   const examine = (name: string, exe: string, preload: string, draws: Readonly<Record<string, string>>): void => {
     it(`${name}: ${rounds} restores${namespace === undefined ? "" : ", each as process 1"}, by ${exe}`, { timeout: 600_000 }, () => {
       const image = join(directory, name);
-      expect(createImage(image, ["--preload", `${imports.replaceAll(" ", "")},${preload}`, "--", exe], { env, cwd: directory })).toMatchObject({ status: 0 });
       const modules = [...imports.split(", "), ...preload.split(",").filter((one) => one !== "")].join(", ");
+      // every generator has been used before the park: one that is only made behind it proves nothing
+      const used = `used_${name.replaceAll(" ", "_")}`;
+      mkdirSync(join(directory, "lib"), { recursive: true });
+      writeFileSync(join(directory, "lib", `${used}.py`), `import ${modules}\n${hello}${Object.values(draws).join("\n")}\n`);
+      const own = { ...env, PYTHONPATH: join(directory, "lib") };
+      expect(createImage(image, ["--preload", used, "--", exe], { env: own, cwd: directory })).toMatchObject({ status: 0 });
       const code = `import ${modules}\n${hello}print(os.getpid())\n${Object.values(draws).map((draw) => `print(${draw})`).join("\n")}`;
-      expect(repeats(image, code, Object.keys(draws), env)).toEqual(Object.fromEntries(Object.keys(draws).map((draw) => [draw, 0])));
+      expect(repeats(image, code, Object.keys(draws), own)).toEqual(Object.fromEntries(Object.keys(draws).map((draw) => [draw, 0])));
     });
   };
   const [first] = exes;
@@ -91,6 +96,28 @@ describe.skipIf(missing !== undefined)(`draws after a restore${missing === undef
   const users = libraries.map((one) => ({ ...one, exe: exes.find((each) => spawnSync(each, ["-c", `import ${one.preload}`], { env }).status === 0) }));
   for (const { library } of users.filter(({ exe }) => exe === undefined)) it.skip(`${library}: no interpreter here has it`, () => undefined);
   for (const { library, preload, draws, exe } of users) if (exe !== undefined) examine(library, exe, preload, draws);
+
+  const withKeys = users.find(({ library }) => library === "cryptography")?.exe;
+  const own = namespace === undefined ? undefined : [...namespace.slice(0, -1), "--mount-proc", "--fork"];
+  const canBuild = own !== undefined && spawnSync(own[0] ?? "", [...own.slice(1), "true"]).status === 0;
+  /*
+   * A static OpenSSL compares getpid() with the *forking parent's*: without the process ID that nobody has, the one
+   * start among these that has the parent's ID repeats its keys (seen with that taken out, and the restorer's check of it).
+   */
+  it.skipIf(withKeys === undefined || !canBuild)("no process ID brings the parent's keys back (needs cryptography, and unshare --pid --mount-proc)", { timeout: 300_000 }, () => {
+    const image = join(directory, "small-pids");
+    mkdirSync(join(directory, "lib"), { recursive: true });
+    writeFileSync(join(directory, "lib/used_keys.py"), "from cryptography.hazmat.primitives.asymmetric import x25519\nx25519.X25519PrivateKey.generate()\n");
+    const more = { ...env, PYTHONPATH: join(directory, "lib") };
+    const [program = "", ...rest] = own ?? [];
+    // built where process IDs are small, so that the starts below run over the parent's
+    const pycds = join(import.meta.dirname, "../../bin/pycds");
+    expect(spawnSync(program, [...rest, process.execPath, pycds, "warm", "create", "-q", "-o", image, "--preload", "used_keys", "--", withKeys ?? ""], { encoding: "utf8", env: more, cwd: directory })).toMatchObject({ status: 0 });
+    const code = "from cryptography.hazmat.primitives.asymmetric import x25519; print(x25519.X25519PrivateKey.generate().public_key().public_bytes_raw().hex())";
+    const keys = [1, 2].flatMap(() => spawnSync(program, [...rest, "sh", "-c", 'for i in $(seq 80); do "$0" -c "$1" || exit 9; done', image, code], { encoding: "utf8", env: { ...more, PYCDS: "on" } }).stdout.trim().split("\n"));
+    expect(keys.length).toBe(160);
+    expect(new Set(keys).size).toBe(160);
+  });
 
   it.skipIf(first === undefined)("the test can fail: what an import drew once is the same in every start, and named while building", () => {
     const image = join(directory, "frozen");
