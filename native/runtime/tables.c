@@ -150,6 +150,8 @@ static int collector_ok(const PycdsAbi *abi) {
     int ok = abi->cfunction_def % 8 == 0 && abi->cfunction_def <= 64;
     for (size_t i = 0; i < sizeof pointers / sizeof pointers[0]; i++) ok &= known ? pointers[i] % 8 == 0 && pointers[i] <= 4096 : pointers[i] == PYCDS_NONE;
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) ok &= known ? words[i] % 4 == 0 && words[i] <= 4096 : words[i] == PYCDS_NONE;
+    /* no release has begun with more than 10,000 */
+    ok = ok && (known ? abi->gc_initial_threshold - 1 < 10000 : abi->gc_initial_threshold == PYCDS_NONE);
     return ok && (!known || (abi->gc_threshold + 4 <= abi->gc_generation_size && abi->gc_count + 4 <= abi->gc_generation_size));
 }
 

@@ -12,6 +12,8 @@ type Report = (why: string) => void;
 
 /** No type that is checked comes near it. */
 const largestBasicsize = 4096;
+/** No release has begun with more; the runtime insists on the same. */
+const largestInitialThreshold = 10_000;
 
 class TableChecks {
   private readonly image: ImageReader;
@@ -80,6 +82,8 @@ class TableChecks {
         if (!possible) this.row("abi", 0, name)(`${abi[name]} cannot be right${known ? "" : " where gc_generations is none"}`);
       }
     }
+    const threshold = abi.gc_initial_threshold;
+    if (known ? threshold === 0 || threshold > largestInitialThreshold : threshold !== none) this.row("abi", 0, "gc_initial_threshold")(`${threshold} cannot be a collector's first threshold`);
     for (const name of ["gc_threshold", "gc_count"] as const) {
       if (known && abi[name] + 4 > abi.gc_generation_size) this.row("abi", 0, name)(`${abi[name]} is outside of a generation`);
     }

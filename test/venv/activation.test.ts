@@ -104,8 +104,8 @@ describe.each(pythons())("$exe", { timeout: 60_000 }, ({ exe }) => {
   });
 
   it("the package alone, with no runtime anywhere", () => {
-    const program = "import pycds; s = pycds.status(); print(s['active'], 'pycds run' in s['reason'], pycds.disable(), pycds.__all__)";
+    const program = "import pycds; s = pycds.status(); print(s['active'], 'pycds run' in s['reason'], pycds.disable(), pycds.fast_exit(), pycds.park(), pycds.__all__)";
     const result = python(exe, ["-B", "-c", program], { PYTHONPATH: join(root, "python") });
-    expect(result).toEqual({ status: 0, stdout: "False True False ['__version__', 'disable', 'status']\n", stderr: "" });
+    expect(result).toEqual({ status: 0, stdout: "False True False False None ['__version__', 'disable', 'fast_exit', 'park', 'register_after_restore', 'register_before_snapshot', 'status']\n", stderr: "" });
   });
 });
