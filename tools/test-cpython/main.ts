@@ -4,7 +4,7 @@
  *   npm run test:cpython -- [VERSION…|all] [--tests a,b] [--jobs N] [--rounds N]
  *                           [--limit SECONDS] [--dir FOLDER] [--json] [--verbose]
  *
- * VERSION: 3.11, 3.12, 3.13 (all of these when none is named). --tests: modules
+ * VERSION: 3.11, 3.12, 3.13, 3.14 (all of these when none is named). --tests: modules
  * of the suite, modules.ts when not given. A test that differs is run again in
  * both arms, --rounds times in all (3). --limit: a module's time, 600 seconds.
  * --dir: where the copies of the interpreters stay ($XDG_CACHE_HOME/pycds-test-cpython).
@@ -19,7 +19,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { PycdsError, exitCode } from "../../src/base/errors.ts";
 import { builtPycds } from "../../test/support/built.ts";
-import { pythons } from "../../test/support/pythons.ts";
+import { allPythons } from "../../test/support/pythons.ts";
 import { compare, differing } from "./compare.ts";
 import type { Comparison, Difference } from "./compare.ts";
 import { testModules } from "./modules.ts";
@@ -28,7 +28,7 @@ import type { Prefixes } from "./prefix.ts";
 import { runModule } from "./run.ts";
 import type { ModuleRun } from "./run.ts";
 
-const versions = ["3.11", "3.12", "3.13"] as const;
+const versions = ["3.11", "3.12", "3.13", "3.14"] as const;
 
 interface Settings {
   readonly rounds: number;
@@ -98,7 +98,7 @@ async function pool<T, R>(items: readonly T[], jobs: number, work: (item: T) => 
 
 async function testVersion(version: string, settings: Settings): Promise<VersionReport> {
   const { say } = settings;
-  const python = pythons().find((each) => each.version === version);
+  const python = allPythons().find((each) => each.version === version);
   if (python === undefined) return { version, skipped: "there is no such interpreter on this machine", modules: [] };
   let prefixes: Prefixes;
   try {
