@@ -16,9 +16,12 @@
 #include "state.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 static int armed; /* our function is among atexit's */
+static pid_t armed_in;
 static int gone;  /* once a process */
 static PyObject *kept[3]; /* what must outlive the interpreter: files, modules; never dropped */
 
@@ -109,39 +112,111 @@ static PyObject *referents_of(PyObject *files, PyObject *gc) {
     return all;
 }
 
-static int has(PyObject *list, PyObject *object) {
-    for (Py_ssize_t i = PyList_Size(list); i-- > 0;)
-        if (PyList_GetItem(list, i) == object) return 1;
-    return 0;
+/* Adds `by` to what still wraps each file that file `k` refers to; of those that nothing wraps any more, the first, else `none`. */
+static Py_ssize_t count_wrapped(PyObject *referents, PyObject *places, Py_ssize_t k, int32_t *wrapped, int32_t by, Py_ssize_t none) {
+    PyObject *list = PyList_GetItem(referents, k);
+    Py_ssize_t freed = none;
+    for (Py_ssize_t i = 0; i < PyList_Size(list); i++) {
+        PyObject *address = PyLong_FromVoidPtr(PyList_GetItem(list, i)), *place = address ? PyDict_GetItemWithError(places, address) : NULL;
+        const Py_ssize_t at = place ? PyLong_AsSsize_t(place) : k;
+        Py_DecRef(address);
+        if (at == k) continue;
+        wrapped[at] += by;
+        if (wrapped[at] == 0 && at < freed) freed = at;
+    }
+    return freed;
 }
 
-/* More than that are finalised in the order of making: looking who refers to whom takes the square of it. */
-#define FILES_ORDERED 400
+/* {address: its place in the list}. New reference or NULL. */
+static PyObject *places_of(PyObject *files) {
+    PyObject *places = PyDict_New();
+    for (Py_ssize_t i = 0; places && i < PyList_Size(files); i++) {
+        PyObject *address = PyLong_FromVoidPtr(PyList_GetItem(files, i)), *place = PyLong_FromLong((long)i);
+        if (!address || !place || PyDict_SetItem(places, address, place) < 0) {
+            Py_DecRef(places);
+            places = NULL;
+        }
+        Py_DecRef(address);
+        Py_DecRef(place);
+    }
+    return places;
+}
 
 /*
  * A file that wraps another one is finalised first, as reference counts would have it: it may still
  * have something to write. Among others, the older first. (BZ2File is made before the file in it,
- * TextIOWrapper after it.)
+ * TextIOWrapper after it.) Without memory for that they are left to stock.
  */
 static void finalise_files(PyObject *gc) {
     PyObject *files = kept[0] = all_files(gc); /* finalised once: they must not be deallocated after it */
     const Py_ssize_t count = files ? PyList_Size(files) : 0;
-    PyObject *referents = count <= FILES_ORDERED && files ? referents_of(files, gc) : NULL;
-    char done[FILES_ORDERED] = {0};
-    for (Py_ssize_t left = count; left > 0; left--) {
-        Py_ssize_t chosen = referents ? -1 : count - left;
-        for (Py_ssize_t i = 0; chosen < 0 && i < count; i++) {
-            int wrapped = done[i];
-            for (Py_ssize_t k = 0; !wrapped && k < count; k++) wrapped = k != i && !done[k] && has(PyList_GetItem(referents, k), PyList_GetItem(files, i));
-            if (!wrapped) chosen = i;
-        }
-        for (Py_ssize_t i = 0; chosen < 0 && i < count; i++) /* in a circle */
-            if (!done[i]) chosen = i;
-        if (referents) done[chosen] = 1;
+    PyObject *referents = count ? referents_of(files, gc) : NULL, *places = referents ? places_of(files) : NULL;
+    int32_t *wrapped = places ? calloc((size_t)count, sizeof *wrapped) : NULL;
+    char *done = wrapped ? calloc((size_t)count, 1) : NULL;
+    for (Py_ssize_t k = 0; done && k < count; k++) count_wrapped(referents, places, k, wrapped, 1, count);
+    Py_ssize_t from = 0; /* what lies before is done, or wrapped by what is not */
+    for (Py_ssize_t left = count; done && left > 0; left--) {
+        Py_ssize_t chosen = from;
+        while (chosen < count && (done[chosen] || wrapped[chosen] > 0)) chosen++;
+        from = chosen + 1;
+        if (chosen == count) /* in a circle */
+            for (chosen = from = 0; done[chosen];) chosen++;
+        done[chosen] = 1;
         finalise(PyList_GetItem(files, chosen));
+        const Py_ssize_t freed = count_wrapped(referents, places, chosen, wrapped, -1, count);
+        if (freed < from) from = freed;
     }
+    free(done);
+    free(wrapped);
+    Py_DecRef(places);
     Py_DecRef(referents);
     PyErr_Clear();
+}
+
+/* ---- variables of __main__ --------------------------------------------------------------------- */
+
+/* As finalize_modules_delete_special (Python/pylifecycle.c) does it before anything is cleared: what else would hold variables, or hear what a __del__ prints. */
+static void reset_sys(void) {
+    static const char *const last[] = {"last_exc", "last_type", "last_value", "last_traceback"};
+    static const char *const streams[][2] = {{"stdin", "__stdin__"}, {"stdout", "__stdout__"}, {"stderr", "__stderr__"}};
+    for (size_t i = 0; i < sizeof last / sizeof last[0]; i++)
+        if (PySys_GetObject(last[i])) PySys_SetObject(last[i], PY_NONE);
+    for (size_t i = 0; i < sizeof streams / sizeof streams[0]; i++) {
+        PyObject *first = PySys_GetObject(streams[i][1]);
+        PySys_SetObject(streams[i][0], first ? first : PY_NONE);
+    }
+    PyErr_Clear();
+}
+
+/* What __del__ methods are made of and call: stays to the last, as do files, which have their own order. */
+static int is_program(PyObject *value, PyObject *file_base) {
+    PyObject *type = py_type(value);
+    return value == PY_NONE || py_is_module(value) || py_is_function(value) || py_is(value, &PyCFunction_Type) || PyType_IsSubtype(type, &PyType_Type) || (file_base && PyType_IsSubtype(type, file_base));
+}
+
+/*
+ * Objects of __main__ may write to a file when they go (zipfile.ZipFile), so they go before the files
+ * do, while modules, classes and functions are there: first those with a __del__ of their own.
+ */
+static void release_variables(PyObject *gc) {
+    PyObject *modules = PyImport_GetModuleDict(), *main = modules && py_is_dict(modules) ? PyDict_GetItemString(modules, "__main__") : NULL;
+    PyObject *dict = main && py_is_module(main) ? PyModule_GetDict(main) : NULL, *names = dict ? PyDict_Keys(dict) : NULL;
+    PyObject *is_tracked = names ? PyObject_GetAttrString(gc, "is_tracked") : NULL;
+    PyObject *io = is_tracked ? PyDict_GetItemString(modules, "_io") : NULL, *file_base = io ? PyObject_GetAttrString(io, "_IOBase") : NULL;
+    for (int all = 0; is_tracked && all < 2; all++) {
+        for (Py_ssize_t i = 0; i < PyList_Size(names); i++) {
+            PyObject *name = PyList_GetItem(names, i), *value = py_is_str(name) ? PyDict_GetItemWithError(dict, name) : NULL;
+            if (!value || is_program(value, file_base) || (PyUnicode_GetLength(name) > 1 && PyUnicode_ReadChar(name, 0) == '_' && PyUnicode_ReadChar(name, 1) == '_')) continue;
+            PyObject *tracked = all ? PyObject_CallFunctionObjArgs(is_tracked, value, NULL) : NULL;
+            if (all ? tracked == PY_TRUE : PyObject_HasAttrString(py_type(value), "__del__")) PyDict_SetItem(dict, name, PY_NONE);
+            Py_DecRef(tracked);
+            PyErr_Clear();
+        }
+    }
+    PyErr_Clear();
+    Py_DecRef(file_base);
+    Py_DecRef(is_tracked);
+    Py_DecRef(names);
 }
 
 /* ---- modules ----------------------------------------------------------------------------------- */
@@ -187,6 +262,13 @@ static PyObject *on_collection(PyObject *self, PyObject *args) {
         PyObject *gc = PyImport_ImportModule("gc");
         PyObject *freeze = gc ? PyObject_GetAttrString(gc, "freeze") : NULL;
         if (freeze) {
+            /* gc.get_objects() does not show what the program has frozen. */
+            PyObject *unfreeze = PyObject_GetAttrString(gc, "unfreeze"), *thawed = unfreeze ? PyObject_CallNoArgs(unfreeze) : NULL;
+            Py_DecRef(thawed);
+            Py_DecRef(unfreeze);
+            PyErr_Clear();
+            reset_sys();
+            release_variables(gc);
             finalise_files(gc);
             keep_modules();
             PyObject *frozen = PyObject_CallNoArgs(freeze);
@@ -203,9 +285,34 @@ static PyObject *on_collection(PyObject *self, PyObject *args) {
 
 static PyMethodDef on_collection_def = {"_fast_exit", on_collection, METH_VARARGS, NULL};
 
+/*
+ * Other threads, daemons by now, may hold the lock of a file, and never give it back. Asked here: before
+ * the last collection Py_FinalizeEx forgets them. (Python/pylifecycle.c, _PyThreadState_DeleteExcept)
+ */
+static int has_threads(void) {
+    PyObject *function = PySys_GetObject("_current_frames"), *frames = function ? PyObject_CallNoArgs(function) : NULL;
+    PyObject *own = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+    /* This thread is among them while Python code runs in it, which at this point it need not. */
+    const int more = !frames || !own || PyObject_Size(frames) > (PyDict_GetItemWithError(frames, own) != NULL);
+    Py_DecRef(own);
+    Py_DecRef(frames);
+    PyErr_Clear();
+    return more;
+}
+
+/* Why this process ends as in stock, or NULL. In a fork's child the files of threads that are not in it belong to the parent. */
+static const char *stock_reason(void) {
+    return getpid() != armed_in ? "exit stock: a fork's child" : has_threads() ? "exit stock: threads are still running" : NULL;
+}
+
 /* atexit's: other functions may still run, and collect; only when the interpreter is finalizing is it our turn. */
 static PyObject *at_exit(PyObject *self, PyObject *args) {
     (void)self, (void)args;
+    const char *reason = stock_reason();
+    if (reason) {
+        if (log_wanted) log_line("%s", reason);
+        return py_new_ref(PY_NONE);
+    }
     PyObject *gc = PyImport_ImportModule("gc");
     PyObject *callbacks = gc ? PyObject_GetAttrString(gc, "callbacks") : NULL, *enabled = gc ? PyObject_CallMethodObjArgs(gc, state.n_isenabled, NULL) : NULL;
     PyObject *function = callbacks && py_is_list(callbacks) && enabled == PY_TRUE ? PyCFunction_NewEx(&on_collection_def, NULL, NULL) : NULL;
@@ -231,7 +338,7 @@ static int wants_warnings(void) {
 }
 
 int exit_arm(void) {
-    if (armed) return 1;
+    if (armed) return getpid() == armed_in;
     if (PY_FREE_THREADED || wants_warnings()) return 0;
     PyObject *modules = PyImport_GetModuleDict();
     if (!modules || !py_is_dict(modules)) return 0;
@@ -239,9 +346,12 @@ int exit_arm(void) {
     PyObject *atexit = PyImport_ImportModule("atexit"), *function = atexit ? PyCFunction_NewEx(&at_exit_def, NULL, NULL) : NULL;
     PyObject *add = function ? PyObject_GetAttrString(atexit, "register") : NULL, *result = add ? PyObject_CallFunctionObjArgs(add, function, NULL) : NULL;
     armed = result != NULL;
+    armed_in = getpid();
     PyErr_Clear();
-    /* The program finds sys.modules as it would be. */
-    if (!was_there && atexit && PyDict_DelItemString(modules, "atexit") < 0) PyErr_Clear();
+    /* The program finds sys.modules as it would be; but 3.9's interpreter calls the module without owning it (Modules/atexitmodule.c, pyexitmodule). */
+    PyObject *version = PySys_GetObject("hexversion");
+    const int may_go = version && PyLong_AsLong(version) >= 0x030a0000;
+    if (may_go && !was_there && atexit && PyDict_DelItemString(modules, "atexit") < 0) PyErr_Clear();
     Py_DecRef(result);
     Py_DecRef(add);
     Py_DecRef(function);
