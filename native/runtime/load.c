@@ -143,7 +143,10 @@ PyObject *load_answer(PyObject *name, PyObject *path, Answer *answer) {
         PyObject *module = serve(name, answer, &declined);
         /* A damaged unit stays refused, so each turn leaves fewer: another layer may have the module too. */
         while (declined && state.layer_count > 1) {
-            if (path_finder_find(name, path, answer) < 0) return NULL;
+            imports_lock();
+            const int found = path_finder_find(name, path, answer);
+            imports_unlock();
+            if (found < 0) return NULL;
             if (answer->found.kind != FIND_FILE) {
                 Py_DecRef(answer->spec);
                 break;

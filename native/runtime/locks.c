@@ -189,6 +189,7 @@ static Loading *take_out(unsigned long serial) {
 
 int locks_leave(unsigned long serial) {
     PyObject *type = NULL, *value = NULL, *traceback = NULL;
+    PyErr_Fetch(&type, &value, &traceback); /* releasing runs bytecode, which must not begin with an exception set */
     /* All are out of the list before the first is released: releasing runs bytecode. */
     for (Loading *l = take_out(serial), *next; l; l = next) {
         next = l->next;
@@ -273,7 +274,9 @@ int locks_hand_over(void) {
             l = l->next;
             continue;
         }
-        PyObject *lock = locks_get_module_lock(NULL, l->name);
+        PyObject *name = py_new_ref(l->name); /* the entry may end with its thread's import meanwhile */
+        PyObject *lock = locks_get_module_lock(NULL, name);
+        Py_DecRef(name);
         Py_DecRef(lock);
         if (!lock) return -1;
         l = loading; /* bytecode ran: begin again */

@@ -102,22 +102,33 @@ static int checks_hashes_as_usual(void) {
 
 /* cache_from_source(path) where sys.pycache_prefix is set: its length in `buffer`, or -1. Never leaves an exception. */
 static int prefixed_cache(const char *path, char *buffer, size_t size) {
-    PyObject *function = PyDict_GetItemString(state.external_dict, "cache_from_source"), *source = PyUnicode_FromString(path);
+    PyObject *function = py_dict_get_string(state.external_dict, "cache_from_source"), *source = PyUnicode_FromString(path);
     PyObject *cached = function && source ? PyObject_CallFunctionObjArgs(function, source, NULL) : NULL;
     const char *text = cached && py_is_str(cached) ? PyUnicode_AsUTF8AndSize(cached, NULL) : NULL;
     int n = text ? snprintf(buffer, size, "%s", text) : -1;
     PyErr_Clear();
     Py_DecRef(cached);
     Py_DecRef(source);
+    Py_DecRef(function);
     return n < 0 || (size_t)n >= size ? -1 : n;
+}
+
+/* sys.dont_write_bytecode: may no .pyc be written? */
+static int writes_none(void) {
+    PyObject *frugal = py_sys_get("dont_write_bytecode");
+    const int truth = frugal ? PyObject_IsTrue(frugal) : 0;
+    if (truth < 0) PyErr_Clear();
+    Py_DecRef(frugal);
+    return truth == 1;
 }
 
 /* Of a source whose stamp holds: would stock load the same code, and write no .pyc? Why not is in answer->why. */
 static int leaves_pyc(Answer *answer, const char *path) {
     char pyc[PATH_MAX];
     const Found *found = &answer->found;
-    PyObject *prefix = PySys_GetObject("pycache_prefix");
+    PyObject *prefix = py_sys_get("pycache_prefix");
     const int elsewhere = prefix && prefix != PY_NONE;
+    Py_DecRef(prefix);
     if (found->file->stamp_kind == PYCDS_STAMP_PYC) {
         /* That .pyc was compared; with a prefix stock does not look at it. */
         if (elsewhere) answer->why = "sys.pycache_prefix";
@@ -128,12 +139,11 @@ static int leaves_pyc(Answer *answer, const char *path) {
         answer->why = "no name for its .pyc";
         return 0;
     }
-    PyObject *frugal = PySys_GetObject("dont_write_bytecode");
     switch (index_pyc(found->archive, found, path, pyc)) {
     case PYC_KEPT:
         return 1;
     case PYC_DUE:
-        if (frugal && PyObject_IsTrue(frugal) == 1) return 1;
+        if (writes_none()) return 1;
         answer->why = "stock writes its .pyc first";
         return 0;
     case PYC_OTHER:
@@ -187,7 +197,9 @@ static int look_up_folder(PyObject *entry, PyObject *name, const char *folder, s
     const uint64_t hash = index_path_hash(folder, size);
     int known = 0;
     stale[0] = '\0';
-    for (uint32_t i = 0; i < state.layer_count; i++) {
+    /* FileFinder takes slashes off where it joins names (_path_join), and has its own ways with "/": its answer then. */
+    const int stocks = size != 0 && folder[size - 1] == '/';
+    for (uint32_t i = 0; !stocks && i < state.layer_count; i++) {
         Archive *layer = &state.layers[i];
         uint32_t index = index_folder(layer, hash, folder, size);
         if (index == PYCDS_NONE) continue;

@@ -14,6 +14,7 @@
 #define _GNU_SOURCE
 #include "pure.h"
 
+#include <limits.h>
 #include <dlfcn.h>
 #include <string.h>
 
@@ -155,7 +156,7 @@ static PyObject *compile(PyObject *const *args, Py_ssize_t count, PyObject *kwna
     if (!pure_here() || !sort_arguments(args, count, kwnames, sorted)) return NULL;
     const int kind = kind_of(sorted[MODE]);
     const long own = small(sorted[FLAGS], 0), dont_inherit = small(sorted[DONT_INHERIT], 0);
-    if (kind < 0 || own < 0 || (own & ~FUTURE_FLAGS) != 0 || dont_inherit < 0 || small(sorted[OPTIMIZE], -1) != -1 || !text_of(sorted[FILENAME], &filename_size)) return NULL;
+    if (kind < 0 || own < 0 || (own & ~FUTURE_FLAGS) != 0 || dont_inherit < 0 || dont_inherit > INT_MAX || small(sorted[OPTIMIZE], -1) != -1 || !text_of(sorted[FILENAME], &filename_size)) return NULL;
     const char *text = text_of(sorted[SOURCE], &size);
     if (!text) return NULL;
     const uint32_t flags = future_flags(own, !dont_inherit);

@@ -74,7 +74,7 @@ static int check_sections(const Archive *a, char why[PYCDS_WHY]) {
     const uint64_t data = tables_data(a)->offset;
     _Static_assert(PYCDS_SECTION_DATA == PYCDS_SECTION_MAX, "kinds below it are all but DATA");
     for (uint32_t i = 0; i < a->header->section_count; i++)
-        if (sections[i].kind < PYCDS_SECTION_MAX && (needed & UINT32_C(1) << sections[i].kind) != 0 && sections[i].offset > data)
+        if (sections[i].kind < PYCDS_SECTION_MAX && (needed & UINT32_C(1) << sections[i].kind) != 0 && sections[i].offset + sections[i].size > data)
             return refuse(why, "section %" PRIu32 " lies behind DATA", sections[i].kind);
     return 0;
 }

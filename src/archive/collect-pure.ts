@@ -18,7 +18,8 @@ export type PureCompiler = (inputs: PureInputs, optimize: number) => Promise<rea
 
 /**
  * Left out besides what warns or fails:
- * - ints of many digits in a source: sys.set_int_max_str_digits() decides
+ * - what makes stock import something (unicodedata, for \\N{…} and names that are not ASCII);
+ * - ints of many digits in a source or a pattern: sys.set_int_max_str_digits() decides
  *   whether they are errors (Objects/longobject.c; no limit can be below 640);
  * - patterns with re.DEBUG, which print, and with re.LOCALE, which depend on it.
  */
@@ -32,6 +33,8 @@ except ImportError:
 import _sre
 
 DIGITS = re.compile("[0-9_]{600}")
+# The compiler imports unicodedata for these, and for names that are not ASCII; once it has, it does so silently.
+NAMED = re.compile(r"\\\\N\\{")
 LEFT_OUT = re.DEBUG | re.LOCALE
 
 class Capture:
@@ -43,7 +46,7 @@ class Capture:
 
 def pattern_result(text, is_bytes, flags):
     pattern = text.encode("latin-1") if is_bytes else text
-    if flags & LEFT_OUT:
+    if flags & LEFT_OUT or DIGITS.search(text):
         return None
     _, flags, code, groups, index, names = compiler.compile(pattern, flags)
     expected = [None] * (groups + 1)
@@ -54,19 +57,23 @@ def pattern_result(text, is_bytes, flags):
     return {"flags": int(flags), "groups": groups, "code": [int(word) for word in code], "names": [[name, group] for name, group in index.items()]}
 
 def source_result(text, mode, flags, optimize):
-    if DIGITS.search(text):
+    if DIGITS.search(text) or NAMED.search(text) or not text.isascii():
         return None
     code = compile(text, "<string>", mode, flags, True, optimize)
     return {"code": base64.b64encode(marshal.dumps(code)).decode()}
 
 def main(optimize):
-    jobs = json.load(sys.stdin)
+    jobs = json.load(sys.stdin.buffer)
     compiler._sre = Capture()
     warnings.simplefilter("error")
     for kind, text, option, flags in jobs:
+        sys.modules.pop("unicodedata", None)
+        before = len(sys.modules)
         try:
             result = pattern_result(text, option, flags) if kind == "pattern" else source_result(text, option, flags, optimize)
         except Exception:
+            result = None
+        if len(sys.modules) != before:
             result = None
         sys.stdout.write(json.dumps(result) + "\\n")
         sys.stdout.flush()

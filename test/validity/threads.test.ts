@@ -75,9 +75,13 @@ for (const { name: title, python } of served()) {
     afterAll(() => world.remove());
 
     it.each(cases.map(([name], at) => [name, at] as const))("%s", (_name, at) => {
+      const others = python?.flavour === "freethreaded" ? 10 : 0;
       for (let round = 0; round < 3; round += 1) {
         const { outcome, events } = world.archived([`case${at}.py`], { PYCDS: "on" });
-        expect(outcome).toEqual(world.stock([`case${at}.py`]));
+        // without a GIL stock's own threads may meet in a deadlock that it reports, or pass each other: as one of its runs (decision 11)
+        let stock = world.stock([`case${at}.py`]);
+        for (let again = 0; again < others && stock.stdout !== outcome.stdout; again += 1) stock = world.stock([`case${at}.py`]);
+        expect(outcome).toEqual(stock);
         expect(outcome.stdout).not.toContain("hung");
         expect(events.hit.length).toBeGreaterThan(0);
       }
