@@ -3,7 +3,7 @@
  * image, the original moves to `bin/.pycds-warm/NAME` and is what the image starts
  * when it is refused. Uninstalling moves it back, byte for byte.
  */
-import { chmodSync, copyFileSync, existsSync, lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { PycdsError } from "../base/errors.ts";
 
@@ -37,12 +37,22 @@ export function keepOriginal({ command, original }: WarmPlace): void {
   renameSync(temporary, original);
 }
 
-/** Puts the original back. @throws PycdsError WARM_COMMAND when there is none */
-export function restoreOriginal({ command, original }: WarmPlace): void {
+/**
+ * Puts the original back where the image is; where somebody wrote a new command
+ * over the image (pip install -U), that one stays, and the old original is dropped.
+ * @param isImage tells whether a file is a warm image
+ * @returns whether the original was put back
+ * @throws PycdsError WARM_COMMAND when there is none
+ */
+export function restoreOriginal({ command, original }: WarmPlace, isImage: (file: string) => boolean): boolean {
   if (!existsSync(original)) throw new PycdsError("WARM_COMMAND", "cannot uninstall the image", "there is none in the command's place", { file: command, next: "see which there are: pycds warm uninstall --venv DIR" });
-  renameSync(original, command);
+  // a command that is gone gets its original back: it may be the only copy
+  const isNewer = lstatSync(command, { throwIfNoEntry: false }) !== undefined && !isImage(command);
+  if (isNewer) rmSync(original);
+  else renameSync(original, command);
   const folder = join(original, "..");
   if (readdirSync(folder).length === 0) rmdirSync(folder);
+  return !isNewer;
 }
 
 /** Names of the commands that have images in their places. */

@@ -23,6 +23,12 @@ export interface WarmImage {
   readonly base: number;
 }
 
+/** Whether a file is an image, of any format version, damaged or not: it has the restorer and an image's place. */
+export function isWarmImage(bytes: Uint8Array): boolean {
+  const mark = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).indexOf(slotMark);
+  return mark >= 0 && mark + warmCodecs.slot.size <= bytes.byteLength && viewOf(bytes).getBigUint64(mark + warmCodecs.slot.offsetOf("image_offset"), true) !== 0n;
+}
+
 /** @param file named in errors. @throws PycdsError WARM_DAMAGED, WARM_NO_IMAGE */
 export function readWarm(bytes: Uint8Array, file: string): WarmImage {
   const noImage = (why: string): PycdsError => new PycdsError("WARM_NO_IMAGE", "cannot read the warm image", why, { file, next: "give a file that pycds warm create wrote" });

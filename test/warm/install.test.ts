@@ -42,6 +42,31 @@ describe.skipIf(python === undefined)(`warm install${missing === undefined ? "" 
     expect(warm("uninstall", "--venv", "venv", "tool")).toMatchObject({ status: 2 });
   });
 
+  it("a command that was written over the image (pip install -U) stays, and the older original is dropped", () => {
+    const kept = join(venv, "bin/.pycds-warm");
+    const newer = original.toString().replace("sys.argv)", "sys.argv), 'newer'");
+    const overwrite = (): void => {
+      rmSync(command); // as pip does; the image itself may be running
+      writeFileSync(command, newer, { mode: 0o755 });
+    };
+    expect(warm("install", "--venv", "venv", "tool")).toMatchObject({ status: 0 });
+    overwrite();
+    expect(warm("uninstall", "--venv", "venv")).toMatchObject({ status: 0, stdout: "0 commands put back; no image any more, left as they are: tool\n" });
+    expect(readFileSync(command, "utf8")).toBe(newer);
+    expect(existsSync(kept)).toBe(false);
+
+    writeFileSync(command, original);
+    expect(warm("install", "--venv", "venv", "tool")).toMatchObject({ status: 0 });
+    overwrite();
+    expect(warm("install", "--venv", "venv", "tool")).toMatchObject({ status: 0 });
+    expect(tool({ PYCDS: "on" })).toMatchObject({ status: 0, stdout: expect.stringContaining("newer") as string });
+    expect(readFileSync(join(kept, "tool"), "utf8")).toBe(newer);
+    // without its command the kept original is the only copy
+    rmSync(command);
+    expect(warm("uninstall", "--venv", "venv", "tool")).toMatchObject({ status: 0, stdout: "1 command put back: tool\n" });
+    expect(readFileSync(command, "utf8")).toBe(newer);
+  });
+
   it("leaves the command as it was when there can be no image", () => {
     writeFileSync(join(venv, "bin/bad"), `#!${venv}/bin/python\nraise SystemExit("no")\n`, { mode: 0o755 });
     const before = readFileSync(join(venv, "bin/bad"));

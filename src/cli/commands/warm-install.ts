@@ -1,9 +1,10 @@
 /** `pycds warm install` and `uninstall`: images in the place of an environment's commands. */
-import { statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
 import { PycdsError } from "../../base/errors.ts";
 import { keepOriginal, restoreOriginal, warmCommands, warmPlace } from "../../venv/warm.ts";
+import { isWarmImage } from "../../warm/read.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { collectFaults, countText, printResult } from "../report.ts";
 import { commonOptions, usageError } from "../usage.ts";
@@ -27,13 +28,13 @@ export function addWarmInstall(program: Command, context: Context): void {
     const installed: { name: string; size: number }[] = [];
     for (const place of places) {
       // an image that is there already gives way first: it is the command itself, under its own name, that is parked
-      if (warmCommands(bin).includes(place.name)) restoreOriginal(place);
+      if (warmCommands(bin).includes(place.name)) restoreOriginal(place, isImage);
       keepOriginal(place);
       try {
         const { size } = await createImage(context, { ...options, output: place.command, original: place.original }, [place.command]);
         installed.push({ name: place.name, size });
       } catch (error) {
-        restoreOriginal(place);
+        restoreOriginal(place, isImage);
         throw error;
       }
     }
@@ -56,14 +57,21 @@ export function addWarmUninstall(program: Command, context: Context): void {
   commonOptions(command, { json: true }).action((names: string[], options: WarmVenvOptions) => {
     const bin = binFolder(context, options);
     const wanted = names.length > 0 ? names : warmCommands(bin);
-    collectFaults(wanted, (name) => restoreOriginal(warmPlace(bin, name)));
-    printResult(context, options, { uninstalled: wanted }, () => `${countText(wanted.length, "command")} put back${wanted.length > 0 ? `: ${wanted.join(" ")}` : ""}`);
+    const done = collectFaults(wanted, (name) => ({ name, restored: restoreOriginal(warmPlace(bin, name), isImage) }));
+    const uninstalled = done.filter(({ restored }) => restored).map(({ name }) => name);
+    const replaced = done.filter(({ restored }) => !restored).map(({ name }) => name);
+    printResult(context, options, { uninstalled, replaced }, () => {
+      const names = uninstalled.length > 0 ? `: ${uninstalled.join(" ")}` : "";
+      return `${countText(uninstalled.length, "command")} put back${names}${replaced.length > 0 ? `; no image any more, left as they are: ${replaced.join(" ")}` : ""}`;
+    });
   });
   command.addHelpText("after", `
 Examples:
   pycds warm uninstall --venv .venv aws
   pycds warm uninstall --venv .venv`);
 }
+
+const isImage = (file: string): boolean => statSync(file, { throwIfNoEntry: false })?.isFile() === true && isWarmImage(readFileSync(file));
 
 function binFolder(context: Context, options: WarmVenvOptions): string {
   const venv = options.venv ?? context.env["VIRTUAL_ENV"];
