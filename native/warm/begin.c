@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +63,8 @@ static bool keep_environment(void) {
 const char *pycds_warm_begin(const char *work) {
     if (work == NULL || *work == '\0' || (warm_work = strdup(work)) == NULL) return "no folder to work in";
     if (!keep_environment()) return "memory ran out";
+    /* Ctrl-C ends the command line; we, who wait for a parked child, end with it, and the child with us (park.c). A child that we fork does not inherit this. */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) return "the parent's end cannot be followed";
 #if defined(__x86_64__) && defined(__GLIBC__)
     const char *why = fake_pid();
     if (why != NULL) return why;

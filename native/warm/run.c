@@ -105,6 +105,8 @@ static PyObject *park(PyObject *self, PyObject *unused) {
     Py_DecRef(ready);
     PyObject *os = PyImport_ImportModule("os");
     if (os == NULL) give_up(NULL);
+    /* what C code has buffered would be written again by every start */
+    fflush(NULL);
     park_arm();
     PyObject *result = PyObject_CallMethod(os, "fork", NULL);
     if (result == NULL) give_up("fork failed");

@@ -7,18 +7,12 @@
 
 #include <stdint.h>
 
-/* Bits of WarmStart.flags */
-enum {
-    WARM_START_NO_BRK = 1, /* the kernel refused PR_SET_MM_MAP: malloc goes on with mmap */
-};
-
 typedef struct WarmStart {
     uint64_t argc;
     char **argv;
     char **envp;
     uint64_t *auxv;   /* pairs, ends with AT_NULL */
     uint64_t ignored; /* bit N-1: signal N was ignored by whoever started us, and stays so */
-    uint64_t flags;
 } WarmStart;
 
 #endif

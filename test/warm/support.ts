@@ -25,7 +25,7 @@ export function warmPythons(): readonly TestPython[] {
 }
 
 /** What a system may not allow, as the command line and the restorer say it; anything else is a fault of ours. */
-const notAllowed = /a seccomp filter cannot be installed|no_new_privs cannot be set|getpid\(\) cannot be hidden|the system does not allow it|the vDSO cannot be moved|shadow stacks are on/;
+const notAllowed = /a seccomp filter cannot be installed|no_new_privs cannot be set|getpid\(\) cannot be hidden|the system does not allow it|the vDSO cannot be moved|the heap cannot have its place|shadow stacks are on/;
 
 let reason: string | undefined | null = null;
 

@@ -1,6 +1,7 @@
 /** An image is refused wherever a normal start could give something else, and the program then starts the normal way. */
-import { spawnSync } from "node:child_process";
-import { chmodSync, chownSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, chownSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -11,6 +12,22 @@ import { cannotWarm, createImage, forgeImage, pycdsIn, warmPythons } from "./sup
 const missing = cannotWarm();
 const python = missing === undefined ? warmPythons()[1] ?? warmPythons()[0] : undefined;
 const root = process.geteuid?.() === 0;
+
+/** Whether a set-user-ID program gets its owner's rights here. */
+function canSetUid(): boolean {
+  const directory = mkdtempSync(join(tmpdir(), "pycds-setuid-"));
+  try {
+    const id = spawnSync("sh", ["-c", "command -v id"], { encoding: "utf8" }).stdout.trim();
+    if (!existsSync(id)) return false;
+    const copy = join(directory, "id");
+    copyFileSync(id, copy);
+    chmodSync(copy, 0o4755);
+    chmodSync(directory, 0o755);
+    return spawnSync(copy, ["-u"], { uid: 65534, gid: 65534, cwd: "/", encoding: "utf8" }).stdout === "0\n";
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
 
 function flip(bytes: Uint8Array, at: number): void {
   bytes[at] = (bytes[at] ?? 0) ^ 0x55;
@@ -122,6 +139,12 @@ describe.skipIf(python === undefined)(`validity of an image${missing === undefin
   };
   forge("another processor", "the processor differs", (tables, { state_offset }) => flip(tables, state_offset + warmCodecs.state.offsetOf("cpu")));
   forge("another vDSO", "the kernel's vDSO differs", (tables, { vdso_offset }) => flip(tables, vdso_offset + 1000));
+  // its own tables as the vDSO: longer than the kernel's, and different from the first page on
+  forge("a larger vDSO than this kernel's", "the kernel's vDSO differs", (tables, { tables_size }) => {
+    const view = new DataView(tables.buffer, tables.byteOffset);
+    view.setUint32(warmCodecs.header.offsetOf("vdso_offset"), warmCodecs.header.size, true);
+    view.setUint32(warmCodecs.header.offsetOf("vdso_size"), Number(tables_size) - Math.ceil(warmCodecs.header.size / 8) * 8, true);
+  });
   forge("another user's image", "it was built for another user", (tables) => flip(tables, warmCodecs.header.offsetOf("owner")));
   forge("too old", "it is older than it may become (--rotate)", (tables) => new DataView(tables.buffer, tables.byteOffset).setBigInt64(warmCodecs.header.offsetOf("expires"), 1n, true));
 
@@ -146,6 +169,66 @@ describe.skipIf(python === undefined)(`validity of an image${missing === undefin
     chmodSync(foreign, 0o755);
     // root may run it; it is still a file that somebody else decides about
     refusal(foreign, "it belongs to another user");
+  });
+
+  const setuid = root && canSetUid();
+  it.skipIf(!setuid)("with another user's rights (AT_SECURE): an error, and neither a log nor a start (needs root, and a temporary folder without nosuid)", () => {
+    const secure = join(directory, "secure");
+    const log = join(directory, "secure.log");
+    copyFileSync(image, secure);
+    chmodSync(secure, 0o4755);
+    chmodSync(directory, 0o755);
+    for (const more of [{ PYCDS_LOG: log }, { PYCDS_LOG: "stderr", PYCDS: "off" }, { READ_AT_IMPORT: "2" }] as Record<string, string>[]) {
+      const { status, stdout, stderr } = spawnSync(secure, { cwd: "/", uid: 65534, gid: 65534, encoding: "utf8", env: { ...env, ...more }, input: "" });
+      expect({ status, stdout, stderr }).toEqual({ status: 2, stdout: "", stderr: `pycds: error: cannot restore (${secure}) — it runs with another user's rights (AT_SECURE) — start it without set-user-ID, set-group-ID and file capabilities\n` });
+    }
+    expect(existsSync(log)).toBe(false);
+    chmodSync(directory, 0o700);
+  });
+  it("the kernel does not give the heap its place: refused", () => {
+    // seccomp: prctl(PR_SET_MM) fails with EPERM
+    const source = `import ctypes, os, struct, sys
+code = b"".join(struct.pack("=HBBI", *one) for one in [
+    (0x20, 0, 0, 0), (0x15, 0, 3, 157), (0x20, 0, 0, 16), (0x15, 0, 1, 35), (0x06, 0, 0, 0x50001), (0x06, 0, 0, 0x7fff0000)])
+held = ctypes.create_string_buffer(code, len(code))
+program = ctypes.create_string_buffer(struct.pack("@HP", len(code) // 8, ctypes.addressof(held)))
+prctl = ctypes.CDLL(None).prctl
+prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong]
+assert prctl(38, 1, None, 0, 0) == 0 and prctl(22, 2, ctypes.addressof(program), 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+`;
+    const wrapper = join(directory, "no-set-mm");
+    writeFileSync(wrapper, source);
+    expect(start(image, {}, [exe, "-I", wrapper])).toEqual(expect.objectContaining({ status: 0, stdout: "ran 1None\n", stderr: `pycds: refused ${image}: the heap cannot have its place (PR_SET_MM_MAP)\n` }));
+  });
+  it("is not written over what it is made of", () => {
+    const app = join(directory, "code/app.py");
+    const before = readFileSync(app);
+    symlinkSync(app, join(directory, "link"));
+    const own = join(directory, "own");
+    writeFileSync(own, `#!${exe}\nprint(1)\n`, { mode: 0o755 });
+    for (const [output, ...words] of [["code/app.py", exe, "code/app.py"], ["link", exe, "code/app.py"], ["code/app.py", exe, "-B", "link"], ["own", "./own"]] as const) {
+      expect(createImage(output, ["--", ...words], { env, cwd: directory })).toMatchObject({ status: 2, stderr: expect.stringContaining("the output is the program itself") as string });
+    }
+    expect(readFileSync(app)).toEqual(before);
+    expect(readFileSync(own, "utf8")).toContain("print(1)");
+  });
+  it("what C code had buffered while it was built is not written by its starts", () => {
+    mkdirSync(join(directory, "print"));
+    writeFileSync(join(directory, "print/at_import.py"), "import ctypes\nctypes.CDLL(None).printf(b'buffered')\n");
+    writeFileSync(join(directory, "print/app.py"), "import at_import\nprint('ran')\n");
+    const printing = join(directory, "printing");
+    expect(createImage(printing, ["--allow", "_ctypes", "--", exe, "print/app.py"], { env, cwd: directory })).toMatchObject({ status: 0, stdout: expect.stringContaining("buffered") as string });
+    expect(start(printing)).toMatchObject({ status: 0, stdout: "ran\n", stderr: `pycds: restored ${printing}\n` });
+  });
+  it("the program that is parked ends with the command line", { timeout: 30_000 }, async () => {
+    writeFileSync(join(directory, "waiting.py"), "import time\nprint('waits', flush=True)\ntime.sleep(600)\n");
+    // SIGKILL: no handler of the command line's can have done it
+    const line = spawn(process.execPath, [join(import.meta.dirname, "../../bin/pycds"), "warm", "create", "--park", "-o", "never", "--", exe, "waiting.py"], { env, cwd: directory, stdio: ["ignore", "pipe", "ignore"] });
+    line.stdout.once("data", () => line.kill("SIGKILL"));
+    // its standard output is closed when the last process that holds it has ended
+    await once(line, "close");
+    expect(line.signalCode).toBe("SIGKILL");
   });
 
   it.each([["cut off", (bytes: Buffer) => bytes.subarray(0, bytes.length - 4096), "it is cut off"],

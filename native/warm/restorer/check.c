@@ -18,7 +18,6 @@ static void check_arguments(void) {
 }
 
 void check_start(void) {
-    if (is_secure) refuse("it runs with another user's rights (AT_SECURE)", NULL);
     if (start.argc < 1) refuse("it was started without a name", NULL);
     if (header->owner != (uint32_t)kernel(SYS_geteuid, 0, 0, 0, 0, 0)) refuse("it was built for another user", NULL);
     if (header->expires != 0 && kernel(SYS_time, 0, 0, 0, 0, 0) >= header->expires) refuse("it is older than it may become (--rotate)", NULL);
@@ -131,11 +130,20 @@ void check_files(void) {
 /* native/warm/machine.h has the same for the parked process. */
 #include "../machine.h"
 
+/*
+ * Page by page, up to the first difference: another kernel's vDSO may be smaller, and
+ * behind it nothing may be mapped. Its first page, which holds the ELF header with the
+ * sizes, differs then, so what lies behind is not read.
+ */
 static bool same_words(const void *a, const void *b, size_t size) {
     const uint64_t *x = a, *y = b;
-    uint64_t difference = 0;
-    for (size_t i = 0; i < size / sizeof *x; i++) difference |= x[i] ^ y[i];
-    return difference == 0;
+    const size_t words = size / sizeof *x, words_of_page = PYCDS_WARM_PAGE / sizeof *x;
+    for (size_t at = 0; at < words; at += words_of_page) {
+        uint64_t difference = 0;
+        for (size_t i = at; i < words && i < at + words_of_page; i++) difference |= x[i] ^ y[i];
+        if (difference != 0) return false;
+    }
+    return true;
 }
 
 void check_machine(void) {

@@ -45,6 +45,7 @@ _Noreturn static void go_on(const PycdsWarmState *state) {
 
 __attribute__((used)) void restorer_main(uint64_t *kernel_stack) {
     args_read(kernel_stack);
+    if (is_secure) refuse_secure();
     say_read_settings();
     image_open();
     if (switched_off) start_normally();

@@ -7,7 +7,7 @@
 
 enum { IGNORED = 1, SIGNAL_SET_SIZE = 8, LAST_CLASSIC_SIGNAL = 31 };
 
-/* Unprivileged since Linux 3.18; where it fails malloc's next brk fails, and it goes on with mmap. */
+/* Unprivileged since Linux 3.18. Where it fails, malloc's next brk would be another process's: no start from the image. */
 static void restore_brk(const PycdsWarmState *state) {
     struct prctl_mm_map map;
     memset(&map, 0, sizeof map);
@@ -22,7 +22,7 @@ static void restore_brk(const PycdsWarmState *state) {
     map.env_start = variables_begin;
     map.env_end = variables_end;
     map.exe_fd = (uint32_t)-1;
-    if (failed(kernel(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, &map, sizeof map, 0))) start.flags |= WARM_START_NO_BRK;
+    if (failed(kernel(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, &map, sizeof map, 0))) refuse("the heap cannot have its place (PR_SET_MM_MAP)", NULL);
 }
 
 /* The parked process's handlers; but what our caller ignored (nohup) stays ignored. */

@@ -103,6 +103,8 @@ _Noreturn void refuse(const char *why, const char *what);
 _Noreturn void start_normally(void);
 /* The image itself cannot be read: an error, status 2. */
 _Noreturn void broken(const char *why);
+/* Under AT_SECURE, before anything of the environment is read: an error, status 2; neither a log nor a normal start. */
+_Noreturn void refuse_secure(void);
 void say_restored(void);
 
 #endif

@@ -83,6 +83,13 @@ void broken(const char *why) {
     end(2);
 }
 
+/* Log file and environment are the caller's, the rights are another's: nothing is opened or started with them. */
+void refuse_secure(void) {
+    const char *pieces[] = {"pycds: error: cannot restore (", program_path, ") — it runs with another user's rights (AT_SECURE) — start it without set-user-ID, set-group-ID and file capabilities"};
+    say(2, pieces, 3);
+    end(2);
+}
+
 void say_restored(void) {
     const char *pieces[] = {"pycds: restored ", program_path};
     say_to_log(pieces, 2);

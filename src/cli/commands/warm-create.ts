@@ -1,6 +1,6 @@
 /** `pycds warm create`: run a program to its mark, park it, write the image. */
-import { chmodSync, closeSync, openSync, readFileSync, realpathSync, rmSync } from "node:fs";
-import { basename, resolve } from "node:path";
+import { chmodSync, closeSync, openSync, readFileSync, realpathSync, rmSync, statSync } from "node:fs";
+import { basename, isAbsolute, resolve } from "node:path";
 import type { Command } from "commander";
 import { pycdsVersion } from "../../archive/version.ts";
 import { PycdsError } from "../../base/errors.ts";
@@ -79,6 +79,7 @@ export async function createImage(context: Context, options: CreateOptions, word
   const created = Math.floor(Date.now() / 1000);
   const expires = options.rotate === undefined ? 0 : created + secondsOf(options.rotate);
   const command = absoluteCommand(context, words);
+  if (options.original === undefined) refuseOwnInput(resolve(context.cwd, options.output), command);
   const preload = (options.preload ?? "").split(",").map((name) => name.trim()).filter((name) => name !== "");
   const place = placeOutput(resolve(context.cwd, options.output), what);
   trackUnfinished(place.temporary, true);
@@ -118,6 +119,18 @@ function absoluteCommand(context: Context, words: readonly string[]): string[] {
   const script = command[at];
   if (script !== undefined && !script.startsWith("-")) command[at] = resolve(context.cwd, script);
   return command;
+}
+
+/** An image in the place of what it starts when it is refused would start itself for ever, and the original would be gone. */
+function refuseOwnInput(output: string, command: readonly string[]): void {
+  const there = statSync(output, { throwIfNoEntry: false });
+  const script = command[programIndex(command)];
+  for (const input of [command[0], script]) {
+    if (input === undefined || !isAbsolute(input)) continue;
+    const stats = statSync(input, { throwIfNoEntry: false });
+    const same = input === output || (there !== undefined && stats !== undefined && stats.dev === there.dev && stats.ino === there.ino);
+    if (same) throw usageError("warm create", `the output is the program itself, ${input}`, "name another file; pycds warm install replaces a command and keeps its original");
+  }
 }
 
 function secondsOf(age: string): number {
