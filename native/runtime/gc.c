@@ -3,7 +3,9 @@
  *
  * Modules make little cyclic garbage and much that stays, so the collector's
  * visits during imports are nearly all for nothing. While an outermost import
- * runs, the first generation's threshold is raised to a cap; when it ends the threshold
+ * runs, the first generation's threshold is raised, by a step at each import
+ * within it and at most to a cap, so that a body that goes on (a server's) finds
+ * its collector again: at its first visit deferral ends for good. When the import ends the threshold
  * is put back, and if stock would have collected at all by then, what is young
  * goes to the oldest generation with the counts that a full collection leaves,
  * which found no garbage.
@@ -31,6 +33,8 @@
  * used up the collector is stock's for good.
  */
 #define CAP 400000
+/* Of these, for one body from its last import on. */
+#define STEP 100000
 
 typedef struct Head { /* PyGC_Head */
     uintptr_t next, previous;
@@ -41,6 +45,8 @@ static char *collector;      /* of the main interpreter; NULL: it is stock's, fo
 static const PycdsAbi *abi;
 static int32_t cap;          /* what is left of CAP */
 static int on;               /* the threshold is ours now */
+static int32_t raised;       /* and this is it */
+static PyObject *sentinel;   /* garbage that tells of the collector's visit; borrowed of itself */
 static int32_t began;        /* collections of younger generations that the second one counted at that time */
 static _Thread_local int mine; /* this thread's import raised it */
 
@@ -87,6 +93,7 @@ static int is_enabled_word(void) {
 /* Every word is what it is taken for: with two new tuples in the list, of which the last comes and goes. */
 static int is_as_described(PyObject *first) {
     Head *one = (Head *)(void *)((char *)first - sizeof(Head));
+    if (!one->next) return 0; /* not tracked */
     collector = (char *)next_of(one) - abi->gc_generations;
     if ((one->next & FLAGS) != 0 || *(Head **)(void *)(collector + abi->gc_generation0) != head(0)) return 0; /* 3.14.3's incremental collector is told apart here */
     for (int i = 0; i < 3; i++)
@@ -105,15 +112,46 @@ static int is_as_described(PyObject *first) {
 /* ---- user code that has to do with the collector --------------------------------------------- */
 
 static void put_back(void) {
-    if (on && *threshold(0) == cap) *threshold(0) = (int32_t)abi->gc_initial_threshold;
+    if (on && *threshold(0) == raised) *threshold(0) = (int32_t)abi->gc_initial_threshold;
     on = 0;
 }
 
+static void drop_sentinel(void) {
+    PyObject *list = py_new_ref(sentinel);
+    sentinel = NULL;
+    if (list) PyList_SetSlice(list, 0, PyList_Size(list), NULL);
+    Py_DecRef(list);
+}
+
 /* From now on the collector is stock's. */
-static void give_up(void) {
+void gc_give_up(void) {
     if (!collector) return;
     put_back();
     collector = NULL;
+    drop_sentinel();
+}
+
+static void sentinel_goes(PyObject *capsule) {
+    (void)capsule;
+    if (!sentinel) return; /* dropped by us */
+    sentinel = NULL;
+    gc_give_up();
+}
+
+/* A list that refers to itself, and to a capsule that is told when the collector takes it. Made while the threshold is raised, so that making it brings no collector. */
+static int set_sentinel(void) {
+    drop_sentinel(); /* a fork's child may have one still */
+    PyObject *capsule = PyCapsule_New(&sentinel, NULL, sentinel_goes), *list = capsule ? PyList_New(2) : NULL;
+    if (!list) {
+        Py_DecRef(capsule);
+        PyErr_Clear();
+        return -1;
+    }
+    PyList_SetItem(list, 0, capsule);
+    PyList_SetItem(list, 1, py_new_ref(list));
+    sentinel = list;
+    Py_DecRef(list);
+    return 0;
 }
 
 /*
@@ -139,7 +177,7 @@ static PyObject *wrapped_module; /* the gc module that is wrapped, borrowed: com
 static int is_main(void) { return PyInterpreterState_GetID(PyInterpreterState_Get()) == 0; }
 
 static PyCFunction called(int i) {
-    if (collector && is_main() && i != GET_THRESHOLD) give_up();
+    if (collector && is_main() && i != GET_THRESHOLD) gc_give_up();
     return wrapped[i].stock;
 }
 
@@ -152,10 +190,10 @@ static PyCFunction called(int i) {
 WRAPPER(0) WRAPPER(1) WRAPPER(2) WRAPPER(3) WRAPPER(4) WRAPPER(5) WRAPPER(6) WRAPPER(7) WRAPPER(8) WRAPPER(9) WRAPPER(10)
 
 static PyObject *get_threshold(PyObject *self, PyObject *args) {
-    const int raised = on && collector && is_main() && *threshold(0) == cap;
-    if (raised) *threshold(0) = (int32_t)abi->gc_initial_threshold;
+    const int ours = on && collector && is_main() && *threshold(0) == raised;
+    if (ours) *threshold(0) = (int32_t)abi->gc_initial_threshold;
     PyObject *result = wrapped[GET_THRESHOLD].stock(self, args);
-    if (raised && on && collector) *threshold(0) = cap;
+    if (ours && on && collector) *threshold(0) = raised;
     return result;
 }
 
@@ -195,7 +233,7 @@ void gc_module_imported(void) {
     if (!collector) return;
     PyObject *modules = PyImport_GetModuleDict();
     if (!modules || !py_is_dict(modules)) { /* looking into it would run code */
-        give_up();
+        gc_give_up();
         return;
     }
     PyObject *module = PyDict_GetItemWithError(modules, state.n_gc);
@@ -203,7 +241,7 @@ void gc_module_imported(void) {
     PyObject *dict = py_is_module(module) ? PyModule_GetDict(module) : NULL;
     for (int i = 0; i < WRAPPED; i++) {
         if (!dict || wrap(i, PyDict_GetItemString(dict, wrapped[i].name)) < 0) {
-            give_up();
+            gc_give_up();
             return;
         }
     }
@@ -237,23 +275,27 @@ void gc_init(void) {
 /* The collector came during this import: the cap was reached, or a library asked for it. */
 static int was_collected(void) { return *count(1) != began; }
 
+static int32_t next_step(void) { return *count(0) < cap - STEP ? *count(0) + STEP : cap; }
+
 int gc_defer(void) {
     if (!collector) return 0;
     if (on) {
-        if (was_collected() || has_callbacks()) give_up();
+        if (was_collected() || has_callbacks() || *threshold(0) != raised) gc_give_up();
+        else if (raised < next_step()) *threshold(0) = raised = next_step();
         return 0;
     }
     /* PyUnicode-keyed lookup of an exact str in an exact dict: runs no code. */
     gc_module_imported();
     if (!collector) return 0;
     if (has_callbacks() || *threshold(0) != (int32_t)abi->gc_initial_threshold || *word(abi->gc_debug) != 0 || *threshold(0) >= cap) {
-        give_up();
+        gc_give_up();
         return 0;
     }
     if (*word(abi->gc_enabled) != 1 || *word(abi->gc_collecting) != 0) return 0;
     began = *count(1);
-    *threshold(0) = cap;
+    *threshold(0) = raised = next_step();
     on = mine = 1;
+    if (set_sentinel() < 0) gc_give_up();
     return 1;
 }
 
@@ -272,10 +314,11 @@ static void promote(int i) {
 void gc_resume(void) {
     mine = 0;
     if (!collector || !on) return;
-    if (*threshold(0) != cap || was_collected() || has_callbacks()) {
-        give_up();
+    if (*threshold(0) != raised || was_collected() || has_callbacks()) {
+        gc_give_up();
         return;
     }
+    drop_sentinel();
     put_back();
     const int32_t young = *count(0);
     if (young <= *threshold(0) || *word(abi->gc_collecting) != 0) return;

@@ -270,6 +270,7 @@ static PyObject *module_disable(PyObject *self, PyObject *args) {
     if (restored) {
         disabled = 1;
         state.active = 0;
+        gc_give_up(); /* within a module's body the threshold is raised */
     }
     return PyBool_FromLong(restored);
 }

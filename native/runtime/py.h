@@ -180,6 +180,8 @@ extern PyObject *PyTuple_GetSlice(PyObject *t, Py_ssize_t low, Py_ssize_t high);
 extern PyObject *PyList_New(Py_ssize_t n);
 extern Py_ssize_t PyList_Size(PyObject *l);
 extern PyObject *PyList_GetItem(PyObject *l, Py_ssize_t i);           /* borrowed */
+/* Stable ABI; no name is given, which PyCapsule_New allows. */
+extern PyObject *PyCapsule_New(void *pointer, const char *name, void (*destructor)(PyObject *capsule));
 extern int PyList_SetItem(PyObject *l, Py_ssize_t i, PyObject *o);    /* steals */
 extern int PyList_Append(PyObject *l, PyObject *o);
 extern int PyList_Insert(PyObject *l, Py_ssize_t i, PyObject *o);

@@ -186,6 +186,8 @@ int gc_defer(void);
 void gc_resume(void);
 /* The module gc may be there now: from its functions on the program's word counts. */
 void gc_module_imported(void);
+/* From now on the collector is stock's. */
+void gc_give_up(void);
 /* Imports still defer the collector in this process. */
 int gc_is_deferred(void);
 

@@ -45,6 +45,8 @@ const modules: Readonly<Record<string, string>> = {
   "lib/forks.py": `${many}import os, sys, litter\npid = os.fork()\nif pid == 0:\n    import gc\n    told = gc.isenabled(), gc.get_threshold()\nelse:\n    status = os.waitpid(pid, 0)[1]\n`,
   "lib/slow.py": `import builtins, time\n${many}builtins.begun.set()\nbuiltins.ended.wait(20)\n`,
   "lib/floods.py": `import litter\ncame = litter.alive(litter.litter(450000)) < 449000\n`,
+  "lib/serves.py": `import litter\nthings = [[] for _ in range(120000)]\ncame = litter.pace()\n`,
+  "lib/offs.py": `import litter\ntry:\n    import _pycds\n    _pycds.disable()\nexcept ImportError:\n    pass\ncame = litter.pace()\n`,
   "lib/takes.py": "from gc import collect, get_threshold\n",
   "lib/finals.py": `import litter, weakref\ngone = []\nclass Noisy:\n    def __del__(self): gone.append(1)\nfor i in range(5000):\n    n = Noisy(); n.me = n\nkept = [weakref.ref(litter.Node(), gone.append) for _ in range(3)]\n`,
   "lib/interpreters_.py": `${many}try:\n    import _interpreters as i\n    make = i.create\nexcept ImportError:\n    import _xxsubinterpreters as i\n    make = i.create\nmine = make()\ni.run_string(mine, "import gc\\nassert gc.isenabled() and gc.get_threshold()[0] in (700, 2000), gc.get_threshold()\\ngc.collect(); gc.disable()")\ni.destroy(mine)\n`,
@@ -74,6 +76,8 @@ const cases: readonly (readonly [string, string])[] = [
   ["a fork while another thread imports", "import os, threading, builtins, litter, gc, warnings\nwarnings.simplefilter('ignore')\nbuiltins.begun, builtins.ended = threading.Event(), threading.Event()\nt = threading.Thread(target=__import__, args=('slow',)); t.start(); builtins.begun.wait()\npid = os.fork()\nif pid == 0: os._exit(0 if litter.pace() else 1)\nprint(os.waitpid(pid, 0)[1]); builtins.ended.set(); t.join(); print(litter.pace())"],
   ["threads that import at once", "import threading, builtins, litter, gc\nbuiltins.begun, builtins.ended = threading.Event(), threading.Event()\nts = [threading.Thread(target=__import__, args=(n,)) for n in ('slow', 'outer', 'big')]\n[t.start() for t in ts]; ts[1].join(); ts[2].join(); builtins.ended.set(); ts[0].join()\nprint(litter.pace(), gc.get_threshold(), gc.isenabled())"],
   ["memory is bounded: a body that makes nothing but cycles", "import floods, litter, gc\nprint(floods.came, litter.pace(), gc.get_threshold())"],
+  ["a body that goes on: after a while the collector comes as ever", "import serves, litter, gc\nprint(serves.came, litter.pace(), gc.get_threshold())"],
+  ["switched off in a module's body", "import offs, litter\nprint(offs.came, litter.pace())"],
   ["gc's functions are the ones they were", "import takes, gc, inspect, pickle\nfor f in (takes.collect, takes.get_threshold, gc.freeze, gc.get_objects):\n    print(repr(f), f.__name__, f.__qualname__, f.__module__, f.__self__ is gc, f.__doc__, f.__text_signature__, type(f), getattr(gc, f.__name__) is f, pickle.loads(pickle.dumps(f)) is f)\nprint(inspect.signature(gc.collect))\nfor bad in (lambda: gc.collect(9), lambda: gc.collect(1, 2), lambda: gc.freeze(1), lambda: gc.collect(generation='x'), lambda: gc.get_threshold(1)):\n    try: bad()\n    except Exception as e: print(type(e).__name__, e)\nprint(gc.collect(generation=0) >= 0, gc.collect(1) >= 0)"],
   ["gc imported anew", "import sys, gc, litter\nold = gc\ndel sys.modules['gc']\nimport gc, big\nprint(gc.get_threshold(), old.get_threshold(), litter.pace())\ngc.set_threshold(40)\nprint(old.get_threshold())"],
   ["finalizers and weak references of what an import left", "import finals, gc\ngc.collect()\nprint(len(finals.gone), [r() for r in finals.kept])"],
@@ -107,16 +111,17 @@ for (const { name: title, python } of served().filter((each) => !isFree(each))) 
       world = new World(python?.exe ?? "");
       for (const [file, text] of Object.entries(modules)) world.write(file, text);
       const names = Object.keys(modules).map((file) => file.slice("lib/".length, -".py".length));
-      const unusual = ["slow", "fails", "exits", "forks", "interpreters_"];
+      const unusual = ["slow", "fails", "exits", "forks", "offs", "interpreters_"];
       // a body that fails or waits is in the trace all the same
       const all = [
         "import builtins, threading, weakref, gc, inspect, pickle, warnings",
         "builtins.begun = builtins.ended = threading.Event(); builtins.ended.set()",
-        `for name in ${JSON.stringify([...names.filter((name) => !unusual.includes(name)), ...unusual.filter((name) => name !== "forks")])}:`,
+        `for name in ${JSON.stringify([...names.filter((name) => !unusual.includes(name)), ...unusual.filter((name) => name !== "forks" && name !== "offs")])}:`,
         "    try: __import__(name)",
         "    except BaseException: pass",
         "import os, forks",
         "if forks.pid == 0: os._exit(0)",
+        "import offs", // ends the trace
       ];
       world.write("all.py", `${all.join("\n")}\n`);
       world.archive(["all.py"]);
