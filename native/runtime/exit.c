@@ -122,7 +122,7 @@ static Py_ssize_t count_wrapped(PyObject *referents, PyObject *places, Py_ssize_
         Py_DecRef(address);
         if (at == k) continue;
         wrapped[at] += by;
-        if (wrapped[at] == 0 && at < freed) freed = at;
+        if (at < freed && wrapped[at] == 0) freed = at;
     }
     return freed;
 }
