@@ -91,13 +91,17 @@ export function alignRows(rows: readonly (readonly string[])[]): string {
   return rows.map((row) => row.map((cell, column) => (column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0))).join("  ").trimEnd()).join("\n");
 }
 
+/** The same as a Markdown table. */
+export function markdownRows([header = [], ...rows]: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
+  const rule = line(header.map((_, column) => (column === 0 ? "---" : "---:")));
+  return [line(header), rule, ...rows.map(line)].join("\n");
+}
+
 export function renderText(run: BenchRun): string {
   return `${alignRows(tableRows(run))}\n\n${legend(run).join("\n")}\n`;
 }
 
 export function renderMarkdown(run: BenchRun, command: string): string {
-  const [header = [], ...rows] = tableRows(run);
-  const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
-  const rule = line(header.map((_, column) => (column === 0 ? "---" : "---:")));
-  return `${[line(header), rule, ...rows.map(line)].join("\n")}\n\nMade by \`${command}\`.\n${legend(run).join("\n")}\n`;
+  return `${markdownRows(tableRows(run))}\n\nMade by \`${command}\`.\n${legend(run).join("\n")}\n`;
 }
