@@ -1,6 +1,6 @@
 """What runs inside Python while a warm image is built.
 
-This file and start.py, one after the other, are the driver: native/warm/run.c
+This file, start.py and end.py, one after the other, are the driver: native/warm/run.c
 executes it in a namespace of its own (it is no module and never in sys.modules),
 puts ``park``, ``freeze`` and ``initial_environment`` there and calls prepare, before_park, restored, plan,
 finish and refuse_threads. Nothing in it may import a module that a stock start
@@ -17,6 +17,7 @@ import io
 import os
 
 import _frozen_importlib_external as external
+import _weakref
 
 # a program that imports them gets them anew, as it would in a stock start
 for _name in set(sys.modules) - _before:
@@ -32,6 +33,7 @@ for _entry in initial_environment:  # as it was before Python was initialised
 del initial_environment
 reads = {}
 arguments = []
+kept = []
 
 
 # ---- building -------------------------------------------------------------------
@@ -304,6 +306,9 @@ def before_park():
     del facts
     reads.clear()
     gc.collect()
+    if sys.flags.dev_mode or sys.warnoptions:
+        request["exit"] = "exact"  # such a start wants to be told what is left open, which only the full teardown finds
+    state["files"] = [_weakref.ref(one) for one in gc.get_objects() if is_file(one)]
     if request["exit"] != "exact":
         freeze()
 

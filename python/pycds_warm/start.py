@@ -1,4 +1,4 @@
-"""What runs first in each restored process, and last; the second half of build.py."""
+"""What runs first in each restored process; the driver's second part (build.py)."""
 
 # ---- a restored process ---------------------------------------------------------------
 
@@ -211,53 +211,3 @@ def dedent(text):
             while not indent.startswith(margin):
                 margin = margin[:-1]
     return "\n".join("" if line.strip(" \t") == "" else line[len(margin or ""):] for line in lines)
-
-
-# ---- the end ----------------------------------------------------------------------------
-
-
-def flush_streams(status):
-    """Python/pylifecycle.c, flush_std_files."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name, None)
-        if stream is None or getattr(stream, "closed", False):
-            continue
-        try:
-            stream.flush()
-        except BaseException as error:
-            status = 120
-            if name == "stdout":
-                state["unraisable"].append((error.with_traceback(None), stream, "Exception ignored while flushing sys.stdout"))
-    return status
-
-
-def finish(status):
-    """What Py_FinalizeEx does that can be seen, but for the teardown of imported modules.
-
-    A tuple: the mode, the exit status, and what is to be reported as unraisable, which
-    is done where no frame of ours is.
-    """
-    mode = request["exit"]
-    main = sys.modules.get("__main__")
-    names = getattr(main, "__dict__", {})
-    if state["script"]:
-        names.pop("__file__", None)
-        names.pop("__cached__", None)
-    if mode == "exact":
-        return (mode, status, [])
-    threading = sys.modules.get("threading")
-    if threading is not None:
-        try:
-            threading._shutdown()
-        except BaseException as error:
-            state["unraisable"].append((error, threading, "Exception ignored on threading shutdown"))
-    atexit._run_exitfuncs()
-    flushed = flush_streams(status)
-    gc.collect()
-    # Objects/moduleobject.c, _PyModule_ClearDict
-    for single in (True, False):
-        for key in list(names):
-            if isinstance(key, str) and key != "__builtins__" and (key.startswith("_") and not key.startswith("__")) == single:
-                names[key] = None
-    gc.collect()
-    return (mode, flush_streams(status) if flushed == status else flushed, state["unraisable"])
