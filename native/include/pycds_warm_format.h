@@ -8,7 +8,7 @@
 
 #define PYCDS_WARM_MAGIC { 0x50, 0x59, 0x57, 0x41, 0x52, 0x4d, 0x0d, 0x0a }
 #define PYCDS_WARM_BYTE_ORDER UINT32_C(0x01020304)
-#define PYCDS_WARM_FORMAT_VERSION UINT32_C(1)
+#define PYCDS_WARM_FORMAT_VERSION UINT32_C(2)
 #define PYCDS_WARM_NONE UINT32_C(0xffffffff)
 #define PYCDS_WARM_PAGE UINT64_C(4096)
 #define PYCDS_WARM_SIGNALS 64
@@ -20,8 +20,11 @@
 enum {
     PYCDS_WARM_SEALED = 1, /* Sources and folders are not stat'ed; files that are mapped still are. */
     PYCDS_WARM_INTERPRETER = 2, /* The image takes the interpreter's own arguments: what needs the stock start is refused. */
+    PYCDS_WARM_CURRENT_FOLDER = 4, /* sys.path begins with the folder that a start stands in (-m and -c); the image's own is `folder`. */
+    PYCDS_WARM_NEEDS_FOLDER = 8, /* Modules came from that folder: started elsewhere, they would not be found. */
+    PYCDS_WARM_SAFE_PATH = 16, /* The folder of a script, or the current one, is not put on sys.path (PYTHONSAFEPATH). */
 };
-#define PYCDS_WARM_FLAGS_KNOWN (PYCDS_WARM_SEALED | PYCDS_WARM_INTERPRETER)
+#define PYCDS_WARM_FLAGS_KNOWN (PYCDS_WARM_SEALED | PYCDS_WARM_INTERPRETER | PYCDS_WARM_CURRENT_FOLDER | PYCDS_WARM_NEEDS_FOLDER | PYCDS_WARM_SAFE_PATH)
 
 /* WarmSegment.kind */
 enum {
@@ -117,7 +120,7 @@ _Static_assert(offsetof(PycdsWarmSignal, mask) == 24, "PycdsWarmSignal.mask");
 typedef struct PycdsWarmHeader {
     uint8_t magic[8]; /* "PYWARM\r\n" */
     uint32_t byte_order; /* 0x01020304 as the target reads it */
-    uint32_t format_version; /* 1 */
+    uint32_t format_version; /* 2 */
     uint32_t flags; /* warmFlag bits */
     uint32_t header_size; /* bytes of this struct */
     uint64_t file_size; /* bytes in the file */
@@ -153,8 +156,13 @@ typedef struct PycdsWarmHeader {
     uint64_t stack_high; /* its end */
     uint64_t stack_saved; /* from here to stack_high its contents are in the image */
     uint64_t stack_offset; /* file offset of these contents */
+    uint64_t stack_floor; /* end of what lies below the stack's room, which a larger RLIMIT_STACK may extend it to */
+    uint32_t names_offset; /* u64 digests, ascending: top-level names that imports found or missed, and that a file beside the program would take over */
+    uint32_t name_count;
+    uint32_t folder; /* string: the current folder that the image was built in */
+    uint32_t reserved; /* 0 */
 } PycdsWarmHeader;
-_Static_assert(sizeof(PycdsWarmHeader) == 200, "PycdsWarmHeader");
+_Static_assert(sizeof(PycdsWarmHeader) == 224, "PycdsWarmHeader");
 _Static_assert(offsetof(PycdsWarmHeader, magic) == 0, "PycdsWarmHeader.magic");
 _Static_assert(offsetof(PycdsWarmHeader, byte_order) == 8, "PycdsWarmHeader.byte_order");
 _Static_assert(offsetof(PycdsWarmHeader, format_version) == 12, "PycdsWarmHeader.format_version");
@@ -193,6 +201,11 @@ _Static_assert(offsetof(PycdsWarmHeader, stack_low) == 168, "PycdsWarmHeader.sta
 _Static_assert(offsetof(PycdsWarmHeader, stack_high) == 176, "PycdsWarmHeader.stack_high");
 _Static_assert(offsetof(PycdsWarmHeader, stack_saved) == 184, "PycdsWarmHeader.stack_saved");
 _Static_assert(offsetof(PycdsWarmHeader, stack_offset) == 192, "PycdsWarmHeader.stack_offset");
+_Static_assert(offsetof(PycdsWarmHeader, stack_floor) == 200, "PycdsWarmHeader.stack_floor");
+_Static_assert(offsetof(PycdsWarmHeader, names_offset) == 208, "PycdsWarmHeader.names_offset");
+_Static_assert(offsetof(PycdsWarmHeader, name_count) == 212, "PycdsWarmHeader.name_count");
+_Static_assert(offsetof(PycdsWarmHeader, folder) == 216, "PycdsWarmHeader.folder");
+_Static_assert(offsetof(PycdsWarmHeader, reserved) == 220, "PycdsWarmHeader.reserved");
 
 /* A range of memory with one protection and one source. Segments of one original stand together; the main stack is none of them. */
 typedef struct PycdsWarmSegment {
@@ -211,18 +224,24 @@ _Static_assert(offsetof(PycdsWarmSegment, protection) == 24, "PycdsWarmSegment.p
 _Static_assert(offsetof(PycdsWarmSegment, kind) == 28, "PycdsWarmSegment.kind");
 _Static_assert(offsetof(PycdsWarmSegment, file) == 30, "PycdsWarmSegment.file");
 
-/* A file that memory is mapped from. It must be unchanged, also for a sealed image. */
+/* A file that memory is mapped from. It must be unchanged, also for a sealed image: where inode or ctime differ, its contents decide. */
 typedef struct PycdsWarmFile {
     int64_t mtime_ns; /* st_mtime */
+    int64_t ctime_ns; /* st_ctime */
     uint64_t size; /* st_size */
+    uint64_t inode; /* st_ino */
+    uint64_t digest; /* XXH3 of its contents */
     uint32_t path; /* string */
     uint32_t reserved; /* 0 */
 } PycdsWarmFile;
-_Static_assert(sizeof(PycdsWarmFile) == 24, "PycdsWarmFile");
+_Static_assert(sizeof(PycdsWarmFile) == 48, "PycdsWarmFile");
 _Static_assert(offsetof(PycdsWarmFile, mtime_ns) == 0, "PycdsWarmFile.mtime_ns");
-_Static_assert(offsetof(PycdsWarmFile, size) == 8, "PycdsWarmFile.size");
-_Static_assert(offsetof(PycdsWarmFile, path) == 16, "PycdsWarmFile.path");
-_Static_assert(offsetof(PycdsWarmFile, reserved) == 20, "PycdsWarmFile.reserved");
+_Static_assert(offsetof(PycdsWarmFile, ctime_ns) == 8, "PycdsWarmFile.ctime_ns");
+_Static_assert(offsetof(PycdsWarmFile, size) == 16, "PycdsWarmFile.size");
+_Static_assert(offsetof(PycdsWarmFile, inode) == 24, "PycdsWarmFile.inode");
+_Static_assert(offsetof(PycdsWarmFile, digest) == 32, "PycdsWarmFile.digest");
+_Static_assert(offsetof(PycdsWarmFile, path) == 40, "PycdsWarmFile.path");
+_Static_assert(offsetof(PycdsWarmFile, reserved) == 44, "PycdsWarmFile.reserved");
 
 /* A folder whose files are checked by name. */
 typedef struct PycdsWarmFolder {

@@ -1,6 +1,6 @@
 """What runs inside Python while a warm image is built.
 
-This file, start.py and end.py, one after the other, are the driver: native/warm/run.c
+This file, watch.py, start.py and end.py, one after the other, are the driver: native/warm/run.c
 executes it in a namespace of its own (it is no module and never in sys.modules),
 puts ``park``, ``freeze`` and ``initial_environment`` there and calls prepare, before_park, restored, plan,
 finish and refuse_threads. Nothing in it may import a module that a stock start
@@ -24,7 +24,7 @@ for _name in set(sys.modules) - _before:
     del sys.modules[_name]
 
 request = {}
-state = {"script": False, "interpreter": True, "unraisable": []}
+state = {"script": False, "interpreter": True, "unraisable": [], "initial": _before}
 environment = {}
 for _entry in initial_environment:  # as it was before Python was initialised
     _key, _equals, _value = _entry.partition(b"=")
@@ -32,6 +32,7 @@ for _entry in initial_environment:  # as it was before Python was initialised
         environment.setdefault(_key, _value)
 del initial_environment
 reads = {}
+missed = set()
 arguments = []
 kept = []
 
@@ -72,35 +73,6 @@ def to_json(value):
     return "[" + ",".join(to_json(one) for one in value) + "]"
 
 
-def watch_environment():
-    """Records the names of variables that Python code reads, until the returned function is called."""
-    kind = os._Environ
-    stock = kind.__getitem__
-
-    def __getitem__(self, key):
-        if self is os.environ and isinstance(key, str):
-            reads.setdefault(key)
-        return stock(self, key)
-
-    kind.__getitem__ = __getitem__
-
-    def stop():
-        kind.__getitem__ = stock
-
-    return stop
-
-
-class OwnPackage:
-    """Finds the pycds package and its other name, so that a program can call pycds.park() where it is not installed."""
-
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name not in ("pycds", "snapshot_restore_py"):
-            return None
-        folder = request["packages"] + "/" + name
-        return external.spec_from_file_location(name, folder + "/__init__.py", submodule_search_locations=[folder])
-
-
 def program_words():
     """The interpreter's arguments from the first that is no option of its own, and those before."""
     words = sys.orig_argv[1:]
@@ -126,7 +98,8 @@ def prepare(work):
         refuse("a program on standard input cannot be imaged")
     state["interpreter"] = not words
     state["words"] = words
-    state["folder"] = os.getcwd() if words[:1] == ["-m"] else None
+    # where sys.path begins with the current folder: -c has it as an empty string, -m by its name
+    state["folder"] = os.getcwd() if words[:1] in (["-m"], ["-c"]) and not sys.flags.safe_path else None
     for name in request["preload"]:
         __import__(name)
     if not words:
@@ -206,59 +179,6 @@ def hooks(name):
     return list(getattr(module, name, ()))
 
 
-def find_generators():
-    """Random generators that were made while importing: every restored process would begin with the same state."""
-    found = []
-    random = sys.modules.get("random")
-    numpy = sys.modules.get("numpy.random")
-    kinds = []
-    known = set()
-    if random is not None:
-        kinds.append(random.Random)
-        known.add(id(random._inst))
-    if numpy is not None:
-        kinds += [one for one in (getattr(numpy, "Generator", None), getattr(numpy, "RandomState", None)) if one is not None]
-        known.add(id(getattr(numpy.mtrand, "_rand", None)))
-    if not kinds:
-        return found
-    kinds = tuple(kinds)
-    system = getattr(random, "SystemRandom", ())  # types, not isinstance: that would run __class__ of lazy objects
-    for module in list(sys.modules.values()):
-        names = getattr(module, "__dict__", None)
-        if not isinstance(names, dict):
-            continue
-        for name, value in list(names.items()):
-            if issubclass(type(value), kinds) and not issubclass(type(value), system) and id(value) not in known:
-                known.add(id(value))
-                found.append("%s.%s" % (getattr(module, "__name__", "?"), name))
-    # those that no module names: in instances, closures and containers
-    others = sum(1 for one in gc.get_objects() if issubclass(type(one), kinds) and not issubclass(type(one), system) and id(one) not in known)
-    if others:
-        found.append("%d more in objects" % others)
-    return found
-
-
-def open_files():
-    """Descriptors above 2 and what they are."""
-    found = {}
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            if int(name) > 2:
-                found[int(name)] = os.readlink("/proc/self/fd/" + name)
-        except OSError:
-            pass  # the listing's own
-    return found
-
-
-def module_files():
-    found = []
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if isinstance(file, str) and file and type(module) is not OwnPackage:
-            found.append([name, os.path.abspath(file)])
-    return found
-
-
 def before_park():
     """The last steps of the building process; after it nothing but the fork."""
     builtins.__dict__.pop("__pycds_park__", None)
@@ -287,6 +207,7 @@ def before_park():
     changed = {key: value for key, value in os.environ._data.items() if environment.get(key) != value}
     state["changed"] = changed
     state["removed"] = [key for key in environment if key not in os.environ._data]
+    needed = state["folder"] is not None and needs_folder(state["folder"])
     facts = {
         "version": ".".join(map(str, sys.version_info[:3])),
         "hexversion": sys.hexversion,
@@ -296,7 +217,14 @@ def before_park():
         "options": state["options"],
         "interpreter": state["interpreter"],
         "modules": module_files(),
-        "path": [os.path.abspath(one) for one in sys.path if isinstance(one, str) and one],
+        # a start from another folder has that in the first place: the restorer looks there by names
+        "path": [os.path.abspath(one) for at, one in enumerate(sys.path) if isinstance(one, str) and (needed or (one and (at or one != state["folder"])))],
+        "packages": package_folders(),
+        "site": site_files(),
+        "names": looked_up_names(),
+        "safePath": bool(sys.flags.safe_path),
+        "folder": state["folder"],
+        "needsFolder": needed,
         "environment": {os.fsdecode(key): os.fsdecode(value) for key, value in environment.items()},
         "reads": sorted(reads),
         "generators": find_generators(),

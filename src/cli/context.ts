@@ -72,4 +72,4 @@ export function runtimeLibrary(flavour: InterpreterInfo["flavour"]): string {
 /** The sources of the small Python package. */
 export const pythonPackage = join(packageFolder, "python", "pycds");
 /** What runs inside Python while a warm image is built, in order. */
-export const warmDriver = ["build.py", "start.py", "end.py"].map((name) => join(packageFolder, "python", "pycds_warm", name));
+export const warmDriver = ["build.py", "watch.py", "start.py", "end.py"].map((name) => join(packageFolder, "python", "pycds_warm", name));

@@ -36,6 +36,7 @@ export async function parkProgram<T>(context: Context, request: ParkRequest, use
     const env = Object.fromEntries(Object.entries(context.env).filter(([name]) => !name.startsWith("PYCDS")));
     const launched = traceCommand({ command: request.command, env, launcher: nativeLibrary("pycds_launch.so"), warm: { library: nativeLibrary("pycds_warm.so"), work }, children: false });
     const [file = "", ...rest] = launched.argv;
+    const startedNs = BigInt(Date.now()) * 1_000_000n;
     const child = spawn(file, rest, { cwd: context.cwd, env: { ...launched.env }, stdio: ["ignore", "inherit", "inherit"] });
     const ended = new Promise<{ status: number | null; signal: NodeJS.Signals | null }>((settle, fail) => {
       child.on("error", (cause) => fail(new PycdsError("PROGRAM_NOT_STARTED", "cannot run the program", cause.message, { file, next: "check its name and its permissions", cause })));
@@ -44,7 +45,7 @@ export async function parkProgram<T>(context: Context, request: ParkRequest, use
     ended.catch(() => undefined);
     try {
       if (!(await waitForParked(work, ended))) throw notParked(work, await ended);
-      const parked = readParked(work);
+      const parked = readParked(work, startedNs);
       try {
         return await use(parked, work);
       } finally {

@@ -15,6 +15,18 @@ const factsSchema = z.object({
   /** Names of modules and their files. */
   modules: z.array(z.tuple([z.string(), z.string()])),
   path: z.array(z.string()),
+  /** The folders of packages. */
+  packages: z.array(z.string()),
+  /** Files and folders that site looks for, there or not: pyvenv.cfg, site-packages. */
+  site: z.array(z.string()),
+  /** Top-level names that imports found or missed, and whether a plain folder of that name would be found. */
+  names: z.array(z.tuple([z.string(), z.boolean()])),
+  /** PYTHONSAFEPATH or -P. */
+  safePath: z.boolean(),
+  /** The current folder, where sys.path begins with it (-m, -c). */
+  folder: z.string().nullable(),
+  /** Modules came from it. */
+  needsFolder: z.boolean(),
   /** As it was when the process started. */
   environment: z.record(z.string(), z.string()),
   /** Variables that Python code read. */

@@ -12,8 +12,9 @@ import { planImage } from "./plan.ts";
 import type { Plan } from "./plan.ts";
 import { mappingsOf, withMemory } from "./process.ts";
 import type { Mapping, ProcessMemory } from "./process.ts";
-import { pageSize, segmentKind, signalCount } from "./schema.ts";
-import { collectStamps, collectVariables } from "./stamps.ts";
+import { pageSize, segmentKind, signalCount, warmFlag } from "./schema.ts";
+import { changedSince, collectStamps, collectVariables, nameDigests, pathConfigurations } from "./stamps.ts";
+import type { FolderStamps } from "./stamps.ts";
 import { writeImage } from "./write.ts";
 
 export interface ImageRequest {
@@ -52,18 +53,20 @@ export interface ImageResult {
 
 export interface Parked {
   readonly pid: number;
+  /** When the program was started, in nanoseconds since 1970. */
+  readonly startedNs: bigint;
   readonly state: WarmState;
   readonly signals: Uint8Array;
 }
 
 /** What the parked process wrote about itself. */
-export function readParked(work: string): Parked {
+export function readParked(work: string, startedNs: bigint): Parked {
   const file = join(work, "parked");
   const bytes = readFileSync(file);
   const size = warmCodecs.state.size + signalCount * warmCodecs.signal.size;
   if (bytes.byteLength !== size) throw new PycdsError("WARM_PARKED", "cannot image the process", `it wrote ${bytes.byteLength} bytes about itself, ${size} expected`, { file, next: "build pycds again: npm run build" });
   const state = warmCodecs.state.read(viewOf(bytes), 0);
-  return { pid: state.pid, state, signals: bytes.subarray(warmCodecs.state.size) };
+  return { pid: state.pid, startedNs, state, signals: bytes.subarray(warmCodecs.state.size) };
 }
 
 /** Writes the image of the parked process through an empty file's descriptor. The process is left as it is. */
@@ -76,14 +79,16 @@ export async function makeImage(parked: Parked, request: ImageRequest, file: num
   const mapped = new Set(mappings.map(({ name }) => name).filter((name) => name.startsWith("/")));
   // what is mapped has a stamp of its own, which sealed images keep
   const files = [...facts.modules.map(([, path]) => path), facts.executable, "/etc/localtime", ...request.watch].filter((path) => !mapped.has(path) && path !== request.replaces);
-  const folders = collectStamps(files, facts.path);
+  const onPath = [...new Set([...facts.path, ...facts.site])];
+  const folders = collectStamps([...files, ...pathConfigurations(onPath)], [...onPath, ...facts.packages]);
+  checkUnchanged(folders, [...mapped], parked.startedNs, new Set([...request.watch, ...(request.replaces === undefined ? [] : [request.replaces])]));
 
   return withMemory(parked.pid, async (memory) => {
     const plan = planImage(mappings, memory, { pointer: Number(parked.state.rsp), limit: Number(parked.state.stack_limit) }, new Set(request.embedded));
     const { erased, found } = findSecrets(plan, memory, request.secrets);
     const written = await writeImage(file, {
       restorer: request.restorer, plan, memory, state: parked.state, signals: parked.signals, folders, variables, prefixed,
-      command: request.command, interpreter: facts.interpreter, sealed: request.sealed, owner: request.owner,
+      command: request.command, names: nameDigests(facts.names), folder: facts.folder, flags: flagsOf(facts, request), owner: request.owner,
       created: request.created, expires: request.expires, erased, meta: metaOf(facts, request, plan, mappings),
     });
     return {
@@ -92,6 +97,21 @@ export async function makeImage(parked: Parked, request: ImageRequest, file: num
       stamps: folders.reduce((sum, { stamps }) => sum + stamps.length, 0),
     };
   });
+}
+
+function flagsOf(facts: WarmFacts, request: ImageRequest): number {
+  return (request.sealed ? warmFlag.sealed : 0) | (facts.interpreter ? warmFlag.interpreter : 0) | (facts.safePath ? warmFlag.safePath : 0) |
+    (facts.folder === null ? 0 : warmFlag.currentFolder) | (facts.needsFolder ? warmFlag.needsFolder : 0);
+}
+
+/** The kernel's clock for files goes in ticks of up to 10 ms. */
+const tickNs = 10_000_000n;
+
+/** What was edited while it was imported may be in memory as it was before, and have a stamp of how it is now. */
+function checkUnchanged(folders: readonly FolderStamps[], mapped: readonly string[], startedNs: bigint, except: ReadonlySet<string>): void {
+  const changed = changedSince([...folders, ...collectStamps(mapped, [])], startedNs - tickNs, except);
+  if (changed.length === 0) return;
+  throw new PycdsError("WARM_RACY", "cannot image the process", `files changed while it ran: ${changed.slice(0, 8).join(", ")}`, { next: "build it again" });
 }
 
 function checkExtensions(facts: WarmFacts, allow: readonly string[]): void {

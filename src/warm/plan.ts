@@ -27,7 +27,7 @@ export interface Plan {
   /** In address order. */
   readonly segments: readonly PlannedSegment[];
   readonly vdso: { readonly address: number; readonly size: number } | undefined;
-  readonly stack: { readonly low: number; readonly high: number; readonly saved: number };
+  readonly stack: { readonly low: number; readonly high: number; readonly saved: number; /** End of what lies below. */ readonly floor: number };
   /** Pages that were neither zero nor a file's: what an image cannot do without. */
   readonly dirtyPages: number;
 }
@@ -58,12 +58,14 @@ export function planImage(mappings: readonly Mapping[], memory: ProcessMemory, n
   let vdso: Plan["vdso"];
   let stack: Plan["stack"] | undefined;
   let dirtyPages = 0;
+  let floor = 0;
   for (const mapping of mappings) {
     const { start, end, protection, name } = mapping;
     const size = end - start;
     if (name === "[vsyscall]") continue;
     if (start < restorerRange.end && end > restorerRange.start) faults.push(`memory at 0x${start.toString(16)} is where the restorer lies`);
     if (name === "[vdso]" || name.startsWith("[vvar")) {
+      if (stack === undefined) floor = end;
       if (name === "[vdso]") vdso = { address: start, size };
       segments.push({ address: start, size, protection, kind: segmentKind.vdso });
       continue;
@@ -71,10 +73,11 @@ export function planImage(mappings: readonly Mapping[], memory: ProcessMemory, n
     if (name === "[stack]") {
       if ((protection & 4) !== 0) faults.push("the stack is executable");
       const saved = Math.floor((need.pointer - redZone) / pageSize) * pageSize;
-      stack = { low: end - Math.max(need.limit, size), high: end, saved };
+      stack = { low: end - Math.max(need.limit, size), high: end, saved, floor };
       dirtyPages += (end - saved) / pageSize;
       continue;
     }
+    if (stack === undefined) floor = end;
     const fault = faultOf(mapping);
     if (fault !== undefined) {
       faults.push(fault);

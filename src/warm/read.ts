@@ -7,14 +7,14 @@ import type { Struct } from "../image/schema.ts";
 import { warmCodecs } from "./codec.ts";
 import type { WarmHeader, WarmSegment, WarmState } from "./codec.ts";
 import { slotMark, warmFormatVersion, warmMagic } from "./schema.ts";
-import type { FolderStamps, Variable } from "./stamps.ts";
+import type { FolderStamps, Identity, Variable } from "./stamps.ts";
 import { tablesDigest } from "./write.ts";
 
 export interface WarmImage {
   readonly header: WarmHeader;
   readonly state: WarmState;
   readonly segments: readonly WarmSegment[];
-  readonly originals: readonly { readonly path: string; readonly mtimeNs: bigint; readonly size: bigint }[];
+  readonly originals: readonly (Identity & { readonly path: string })[];
   readonly folders: readonly FolderStamps[];
   readonly variables: readonly Variable[];
   readonly command: readonly string[];
@@ -63,10 +63,10 @@ export function readWarm(bytes: Uint8Array, file: string): WarmImage {
   return {
     header, state, base,
     segments: table(warmCodecs.segment, header.segments_offset, header.segment_count),
-    originals: table(warmCodecs.file, header.files_offset, header.file_count).map(({ path, mtime_ns, size }) => ({ path: string(path), mtimeNs: mtime_ns, size })),
+    originals: table(warmCodecs.file, header.files_offset, header.file_count).map(({ path, mtime_ns, ctime_ns, size, inode, digest }) => ({ path: string(path), mtimeNs: mtime_ns, ctimeNs: ctime_ns, size, inode, digest })),
     folders: table(warmCodecs.folder, header.folders_offset, header.folder_count).map(({ path, first_stamp, stamp_count }) => ({
       path: string(path),
-      stamps: stamps.slice(first_stamp, first_stamp + stamp_count).map(({ name, mode, mtime_ns, size }) => ({ name: string(name), mode, mtimeNs: mtime_ns, size })),
+      stamps: stamps.slice(first_stamp, first_stamp + stamp_count).map(({ name, mode, mtime_ns, size }) => ({ name: string(name), mode, mtimeNs: mtime_ns, size, ctimeNs: 0n })),
     })),
     variables: table(warmCodecs.variable, header.variables_offset, header.variable_count).map(({ name, value }) => ({ name: string(name), value: value === none ? undefined : string(value) })),
     command: Array.from({ length: header.command_count }, (_, index) => string(view.getUint32(header.command_offset + 4 * index, true))),

@@ -16,7 +16,7 @@ import { f } from "../image/schema.ts";
 import type { Struct } from "../image/schema.ts";
 
 export const warmMagic = Uint8Array.of(0x50, 0x59, 0x57, 0x41, 0x52, 0x4d, 0x0d, 0x0a); // "PYWARM\r\n"
-export const warmFormatVersion = 1;
+export const warmFormatVersion = 2;
 /** First bytes of the ImageSlot in the restorer's file. */
 export const slotMark = "PyCDS image slot";
 export const pageSize = 4096;
@@ -28,6 +28,12 @@ export const warmFlag = {
   sealed: 1,
   /** The image takes the interpreter's own arguments: what needs the stock start is refused. */
   interpreter: 2,
+  /** sys.path begins with the folder that a start stands in (-m and -c); the image's own is `folder`. */
+  currentFolder: 4,
+  /** Modules came from that folder: started elsewhere, they would not be found. */
+  needsFolder: 8,
+  /** The folder of a script, or the current one, is not put on sys.path (PYTHONSAFEPATH). */
+  safePath: 16,
 } as const;
 
 /** WarmSegment.kind: where a range of the parked process's memory comes from. */
@@ -94,7 +100,7 @@ export const warmStructs = {
     fields: [
       f("magic", { bytes: 8 }, '"PYWARM\\r\\n"'),
       f("byte_order", "u32", "0x01020304 as the target reads it"),
-      f("format_version", "u32", "1"),
+      f("format_version", "u32", "2"),
       f("flags", "u32", "warmFlag bits"),
       f("header_size", "u32", "bytes of this struct"),
       f("file_size", "u64", "bytes in the file"),
@@ -130,6 +136,11 @@ export const warmStructs = {
       f("stack_high", "u64", "its end"),
       f("stack_saved", "u64", "from here to stack_high its contents are in the image"),
       f("stack_offset", "u64", "file offset of these contents"),
+      f("stack_floor", "u64", "end of what lies below the stack's room, which a larger RLIMIT_STACK may extend it to"),
+      f("names_offset", "u32", "u64 digests, ascending: top-level names that imports found or missed, and that a file beside the program would take over"),
+      f("name_count", "u32", ""),
+      f("folder", "u32", "string: the current folder that the image was built in"),
+      f("reserved", "u32", "0"),
     ],
   },
   Segment: {
@@ -146,8 +157,16 @@ export const warmStructs = {
   },
   File: {
     name: "WarmFile",
-    doc: "A file that memory is mapped from. It must be unchanged, also for a sealed image.",
-    fields: [f("mtime_ns", "i64", "st_mtime"), f("size", "u64", "st_size"), f("path", "u32", "string"), f("reserved", "u32", "0")],
+    doc: "A file that memory is mapped from. It must be unchanged, also for a sealed image: where inode or ctime differ, its contents decide.",
+    fields: [
+      f("mtime_ns", "i64", "st_mtime"),
+      f("ctime_ns", "i64", "st_ctime"),
+      f("size", "u64", "st_size"),
+      f("inode", "u64", "st_ino"),
+      f("digest", "u64", "XXH3 of its contents"),
+      f("path", "u32", "string"),
+      f("reserved", "u32", "0"),
+    ],
   },
   Folder: {
     name: "WarmFolder",
@@ -170,6 +189,9 @@ export const warmStructs = {
     fields: [f("name", "u32", "string"), f("value", "u32", "string, or none: it was not set")],
   },
 } as const satisfies Record<string, Struct>;
+
+/** The lowest bit of a name's digest: set where a plain folder of that name would be found too (a name that was missing, or a namespace package's). */
+export const folderCounts = 1n;
 
 /** Variables with these prefixes are watched as a whole: those that were set, and no others, with the same values. */
 export const watchedPrefixes = ["PYTHON", "LC_", "LD_", "GLIBC_", "MALLOC_"] as const;

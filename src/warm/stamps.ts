@@ -1,9 +1,9 @@
 /** Validity stamps: what the restorer compares before it serves an image. */
-import { readdirSync, statSync } from "node:fs";
+import { readFileSync, readdirSync, statSync } from "node:fs";
 import type { BigIntStats } from "node:fs";
-import { basename, dirname } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { xxh3 } from "../base/digest.ts";
-import { watchedPrefixes, watchedVariables } from "./schema.ts";
+import { folderCounts, watchedPrefixes, watchedVariables } from "./schema.ts";
 
 export interface Stamp {
   /** Name in the folder; empty for the folder itself. */
@@ -12,6 +12,8 @@ export interface Stamp {
   readonly mode: number;
   readonly mtimeNs: bigint;
   readonly size: bigint;
+  /** When it was last changed in any way; not part of the image. */
+  readonly ctimeNs: bigint;
 }
 
 export interface FolderStamps {
@@ -30,12 +32,26 @@ export function stampOf(path: string, name: string): Stamp {
   } catch {
     // a module in a zip file, a folder that may not be entered
   }
-  if (stats === undefined) return { name, mode: 0, mtimeNs: 0n, size: 0n };
+  if (stats === undefined) return { name, mode: 0, mtimeNs: 0n, size: 0n, ctimeNs: 0n };
   const type = stats.mode & fileTypeMask;
-  return { name, mode: Number(type), mtimeNs: stats.mtimeNs, size: type === folderType ? listingOf(path) : stats.size };
+  return { name, mode: Number(type), mtimeNs: stats.mtimeNs, ctimeNs: stats.ctimeNs, size: type === folderType ? listingOf(path) : stats.size };
 }
 
-const importable = /\.(?:py|pyc|so)$/;
+/** What an import could find, and the lines that site executes (check.c, is_importable, has the same). */
+const importable = /\.(?:py|pyc|so|pth)$/;
+
+function importableNames(path: string): Buffer[] {
+  try {
+    return readdirSync(path, { withFileTypes: true, encoding: "buffer" })
+      .filter((entry) => {
+        const text = entry.name.toString("latin1");
+        return importable.test(text) || (!text.includes(".") && text !== "__pycache__" && (entry.isDirectory() || entry.isSymbolicLink()));
+      })
+      .map(({ name }) => name);
+  } catch {
+    return [];
+  }
+}
 
 /**
  * A number for the names in a folder that an import could find: files by their
@@ -43,16 +59,47 @@ const importable = /\.(?:py|pyc|so)$/;
  * them (logs, caches, the image itself) make no difference.
  */
 function listingOf(path: string): bigint {
-  try {
-    return readdirSync(path, { withFileTypes: true, encoding: "buffer" })
-      .filter((entry) => {
-        const text = entry.name.toString("latin1");
-        return importable.test(text) || (!text.includes(".") && text !== "__pycache__" && (entry.isDirectory() || entry.isSymbolicLink()));
-      })
-      .reduce((sum, entry) => sum ^ xxh3(entry.name), 0n);
-  } catch {
-    return 0n;
+  return importableNames(path).reduce((sum, name) => sum ^ xxh3(name), 0n);
+}
+
+/**
+ * Paths that changed since a time, so that what was imported may not be what is there
+ * now: a file whose inode changed, a folder that got a name. (A name that went from a
+ * folder is not seen, unless a module's file went with it.)
+ */
+export function changedSince(folders: readonly FolderStamps[], sinceNs: bigint, except: ReadonlySet<string>): string[] {
+  const found = new Set<string>();
+  for (const { path, stamps } of folders) {
+    for (const { name, mode, ctimeNs } of stamps) {
+      const file = name === "" ? path : join(path, name);
+      if (mode === 0 || ctimeNs < sinceNs || except.has(file)) continue;
+      if (mode !== Number(folderType)) found.add(file);
+      else for (const inside of importableNames(path).map((one) => join(path, one.toString()))) if (stampOf(inside, "").ctimeNs >= sinceNs && !isFolder(inside) && !except.has(inside)) found.add(inside);
+    }
   }
+  return [...found].sort();
+}
+
+const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+
+/** The .pth files of folders: site executes them. */
+export function pathConfigurations(folders: readonly string[]): string[] {
+  return folders.flatMap((folder) => importableNames(folder).map((name) => name.toString()).filter((name) => name.endsWith(".pth")).map((name) => join(folder, name)));
+}
+
+export interface Identity {
+  readonly mtimeNs: bigint;
+  readonly ctimeNs: bigint;
+  readonly size: bigint;
+  readonly inode: bigint;
+  /** XXH3 of its contents. */
+  readonly digest: bigint;
+}
+
+/** A file that memory is mapped from. @throws Error when it cannot be read */
+export function identityOf(path: string): Identity {
+  const { mtimeNs, ctimeNs, size, ino } = statSync(path, { bigint: true });
+  return { mtimeNs, ctimeNs, size, inode: ino, digest: xxh3(readFileSync(path)) };
 }
 
 /** Two stamps of one path are the same to the restorer. */
@@ -72,11 +119,16 @@ export function collectStamps(files: readonly string[], folders: readonly string
   for (const file of files) add(dirname(file), basename(file), file);
   for (const folder of folders) {
     // a zip file on the path is a file
-    const isFolder = stampOf(folder, "").mode === Number(folderType);
-    if (isFolder) add(folder, "", folder);
+    if (stampOf(folder, "").mode === Number(folderType)) add(folder, "", folder);
     else add(dirname(folder), basename(folder), folder);
   }
   return [...byFolder].sort(([a], [b]) => (a < b ? -1 : 1)).map(([path, stamps]) => ({ path, stamps: [...stamps.values()].sort((a, b) => (a.name < b.name ? -1 : 1)) }));
+}
+
+/** Digests of top-level names that a file beside the program would take over (WarmHeader.names_offset). */
+export function nameDigests(names: readonly (readonly [name: string, folderIsEnough: boolean])[]): bigint[] {
+  const digests = new Map(names.map(([name, folderIsEnough]) => [xxh3(Buffer.from(name)) & ~folderCounts, folderIsEnough ? folderCounts : 0n]));
+  return [...digests].map(([digest, bit]) => digest | bit).sort((a, b) => (a < b ? -1 : 1));
 }
 
 export interface Variable {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { readWarm } from "./read.ts";
 import type { WarmImage } from "./read.ts";
 import { warmFlag, watchedPrefixes } from "./schema.ts";
-import { sameStamp, stampOf } from "./stamps.ts";
+import { identityOf, sameStamp, stampOf } from "./stamps.ts";
 
 export interface Surroundings {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -40,10 +40,10 @@ function environmentFaults({ header, variables }: WarmImage, env: Surroundings["
 
 function fileFaults({ header, originals, folders }: WarmImage): string[] {
   const faults: string[] = [];
-  for (const { path, mtimeNs, size } of originals) {
+  for (const { path, mtimeNs, size, digest } of originals) {
     const now = stampOf(path, "");
     if (now.mode === 0) faults.push(`a file is gone: ${path}`);
-    else if (now.mtimeNs !== mtimeNs || now.size !== size) faults.push(`a file has changed: ${path}`);
+    else if (now.mtimeNs !== mtimeNs || now.size !== size || identityOf(path).digest !== digest) faults.push(`a file has changed: ${path}`);
   }
   if ((header.flags & warmFlag.sealed) !== 0) return faults;
   for (const { path, stamps } of folders) {

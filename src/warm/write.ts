@@ -11,9 +11,9 @@ import { warmCodecs } from "./codec.ts";
 import type { WarmHeader, WarmState } from "./codec.ts";
 import type { Plan } from "./plan.ts";
 import type { ProcessMemory } from "./process.ts";
-import { pageSize, segmentKind, slotMark, warmFlag, warmFormatVersion, warmMagic } from "./schema.ts";
+import { pageSize, segmentKind, slotMark, warmFormatVersion, warmMagic } from "./schema.ts";
 import type { FolderStamps, Variable } from "./stamps.ts";
-import { stampOf } from "./stamps.ts";
+import { identityOf } from "./stamps.ts";
 
 export interface ImageInput {
   /** The restorer's file, as built. */
@@ -28,8 +28,12 @@ export interface ImageInput {
   readonly prefixed: number;
   /** What is executed when the image is refused: absolute path of a program, and its first arguments. */
   readonly command: readonly string[];
-  readonly interpreter: boolean;
-  readonly sealed: boolean;
+  /** {@link warmFlag} bits. */
+  readonly flags: number;
+  /** Digests of names, ascending. */
+  readonly names: readonly bigint[];
+  /** The current folder while building, where sys.path begins with it. */
+  readonly folder: string | null;
   readonly owner: number;
   /** Seconds since 1970. */
   readonly created: number;
@@ -113,8 +117,8 @@ function makeTables(input: ImageInput, base: number): { tables: Uint8Array; head
   const signals_offset = bytes(input.signals);
   const segments_offset = table(warmCodecs.segment, records);
   const files_offset = table(warmCodecs.file, originals.map((path) => {
-    const stamp = stampOf(path, "");
-    return { mtime_ns: stamp.mtimeNs, size: stamp.size, path: strings.add(path), reserved: 0 };
+    const { mtimeNs, ctimeNs, size, inode, digest } = identityOf(path);
+    return { mtime_ns: mtimeNs, ctime_ns: ctimeNs, size, inode, digest, path: strings.add(path), reserved: 0 };
   }));
   let stampCount = 0;
   const folders_offset = table(warmCodecs.folder, input.folders.map(({ path, stamps }) => {
@@ -127,12 +131,16 @@ function makeTables(input: ImageInput, base: number): { tables: Uint8Array; head
   const variables_offset = table(warmCodecs.variable, input.variables.map(({ name, value }) => ({
     name: strings.add(name), value: value === undefined ? none : strings.add(value),
   })));
+  const names = new ByteWriter();
+  for (const digest of input.names) names.u64(digest);
+  const names_offset = bytes(names.done());
   const command = new ByteWriter();
   for (const word of input.command) command.u32(strings.add(word));
   const command_offset = bytes(command.done());
   const vdso = new Uint8Array(plan.vdso?.size ?? 0);
   if (plan.vdso !== undefined) input.memory.read(plan.vdso.address, vdso);
   const vdso_offset = bytes(vdso);
+  const folder = strings.add(input.folder ?? "");
   const meta = Buffer.from(JSON.stringify(input.meta), "utf8");
   const meta_offset = bytes(meta);
   const text = strings.bytes();
@@ -147,7 +155,7 @@ function makeTables(input: ImageInput, base: number): { tables: Uint8Array; head
   });
   const header: WarmHeader = {
     magic: warmMagic, byte_order: byteOrderMark, format_version: warmFormatVersion,
-    flags: (input.sealed ? warmFlag.sealed : 0) | (input.interpreter ? warmFlag.interpreter : 0),
+    flags: input.flags,
     header_size: warmCodecs.header.size, file_size: BigInt(base + tablesSize + memorySize), tables_size: BigInt(tablesSize), tables_digest: 0n, memory_digest: 0n,
     created: BigInt(input.created), expires: BigInt(input.expires), owner: input.owner,
     state_offset, signals_offset, segments_offset, segment_count: records.length, files_offset, file_count: originals.length,
@@ -156,7 +164,8 @@ function makeTables(input: ImageInput, base: number): { tables: Uint8Array; head
     command_offset, command_count: input.command.length,
     strings_offset, strings_size: text.byteLength, vdso_offset, vdso_size: vdso.byteLength, meta_offset, meta_size: meta.byteLength,
     vdso_address: BigInt(plan.vdso?.address ?? 0), stack_low: BigInt(plan.stack.low), stack_high: BigInt(plan.stack.high),
-    stack_saved: BigInt(plan.stack.saved), stack_offset: BigInt(base + tablesSize + stackOffset),
+    stack_saved: BigInt(plan.stack.saved), stack_offset: BigInt(base + tablesSize + stackOffset), stack_floor: BigInt(plan.stack.floor),
+    names_offset, name_count: input.names.length, folder, reserved: 0,
   };
   return { tables, header, data };
 }

@@ -5,8 +5,6 @@
 
 #include "restorer.h"
 
-static int64_t nanoseconds(const struct statx_timestamp *time) { return time->tv_sec * 1000000000 + time->tv_nsec; }
-
 /* What the interpreter's own options and standard input as a script need is the stock start. */
 static void check_arguments(void) {
     if (start.argc < 2) refuse("no program is named: a script on standard input, or an interactive session", NULL);
@@ -65,7 +63,7 @@ static bool ends_with(const char *text, size_t length, const char *end) {
 
 /* What an import could find under this name: src/warm/stamps.ts, listingOf, has the same. */
 static bool is_importable(const char *name, size_t length, unsigned char type) {
-    if (ends_with(name, length, ".py") || ends_with(name, length, ".pyc") || ends_with(name, length, ".so")) return true;
+    if (ends_with(name, length, ".py") || ends_with(name, length, ".pyc") || ends_with(name, length, ".so") || ends_with(name, length, ".pth")) return true;
     if (type != 4 /* DT_DIR */ && type != 10 /* DT_LNK */) return false;
     for (size_t i = 0; i < length; i++)
         if (name[i] == '.') return false;

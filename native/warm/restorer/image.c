@@ -45,6 +45,7 @@ static void check_string(uint32_t reference) {
 static void check_strings(void) {
     const uint32_t *command = image_table(header->command_offset);
     for (uint32_t i = 0; i < header->command_count; i++) check_string(command[i]);
+    check_string(header->folder);
     const PycdsWarmFile *file = image_table(header->files_offset);
     for (uint32_t i = 0; i < header->file_count; i++) check_string(file[i].path);
     const PycdsWarmFolder *folder = image_table(header->folders_offset);
@@ -104,6 +105,7 @@ void image_open(void) {
     check_table(&h, h.stamps_offset, h.stamp_count, sizeof(PycdsWarmStamp));
     check_table(&h, h.variables_offset, h.variable_count, sizeof(PycdsWarmVariable));
     check_table(&h, h.command_offset, h.command_count, sizeof(uint32_t));
+    check_table(&h, h.names_offset, h.name_count, sizeof(uint64_t));
     check_table(&h, h.strings_offset, h.strings_size, 1);
     check_table(&h, h.vdso_offset, h.vdso_size, 1);
     if (h.strings_size == 0 || tables[h.strings_offset + h.strings_size - 1] != 0 || h.command_count == 0 || h.command_count > 64) broken("a string lies outside the image");

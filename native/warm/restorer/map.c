@@ -1,13 +1,23 @@
 /* The address space of the parked process. */
 #include <fcntl.h>
 #include <linux/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "restorer.h"
 
 #define MREMAP_MOVE_TO 3 /* MREMAP_MAYMOVE | MREMAP_FIXED */
+#define STACK_GAP (UINT64_C(1) << 20) /* as the kernel keeps below a stack (mm/mmap.c, stack_guard_gap) */
 
 static const char *path_of_original;
+
+static uint64_t digest_of_file(long file, uint64_t size) {
+    long at = size == 0 ? -1 : kernel6(SYS_mmap, 0, (long)size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, file, 0);
+    if (failed(at)) return 0;
+    uint64_t digest = digest_of(at_address((uint64_t)at), size);
+    kernel(SYS_munmap, at, size, 0, 0, 0);
+    return digest;
+}
 
 /* The original, which must be the file that the process had mapped: other bytes at these addresses would be no refusal but a crash. */
 static int open_original(const PycdsWarmFile *original) {
@@ -15,8 +25,11 @@ static int open_original(const PycdsWarmFile *original) {
     long file = kernel(SYS_open, path_of_original, O_RDONLY | O_CLOEXEC, 0, 0, 0);
     if (failed(file)) refuse("a file is gone", path_of_original);
     struct statx now;
-    if (failed(kernel(SYS_statx, file, "", 0x1000 | 0x4000, STATX_MTIME | STATX_SIZE, &now)) || now.stx_size != original->size ||
-        now.stx_mtime.tv_sec * 1000000000 + now.stx_mtime.tv_nsec != original->mtime_ns)
+    if (failed(kernel(SYS_statx, file, "", 0x1000 | 0x4000, STATX_MTIME | STATX_CTIME | STATX_INO | STATX_SIZE, &now)) || now.stx_size != original->size ||
+        nanoseconds(&now.stx_mtime) != original->mtime_ns)
+        refuse("a file has changed", path_of_original);
+    /* another inode or a later change of any kind (a copy, a new link, an edit that kept its time): its contents decide */
+    if ((now.stx_ino != original->inode || nanoseconds(&now.stx_ctime) != original->ctime_ns) && digest_of_file(file, now.stx_size) != original->digest)
         refuse("a file has changed", path_of_original);
     return (int)file;
 }
@@ -36,6 +49,20 @@ static void move_vdso(uint64_t from, uint64_t to) {
         if (failed(kernel6(SYS_mremap, (long)(from + part), (long)segment[i].size, (long)segment[i].size, MREMAP_MOVE_TO, (long)(to + part), 0)))
             refuse("the vDSO cannot be moved", NULL);
     }
+}
+
+/* RLIMIT_STACK may be larger than it was: the room goes down as far, but not to what lies below. Without a limit it is all there is. */
+static uint64_t stack_begin(uint64_t low, uint64_t high) {
+    struct {
+        uint64_t now, most;
+    } limit;
+    if (failed(kernel(SYS_prlimit64, 0, RLIMIT_STACK, 0, &limit, 0)) || limit.now <= high - low) return low;
+    uint64_t floor = header->stack_floor > low ? low : header->stack_floor, room = high - floor;
+    if (floor == 0 || room <= STACK_GAP || room - STACK_GAP <= high - low) room = high - low;
+    else room = (room - STACK_GAP) & ~(PYCDS_WARM_PAGE - 1);
+    if (limit.now == RLIM_INFINITY) return high - room;
+    if (limit.now > room) refuse("there is no room for a stack of this size", NULL);
+    return high - page_up(limit.now);
 }
 
 void map_memory(void) {
@@ -78,6 +105,7 @@ void map_memory(void) {
 
     uint64_t low = header->stack_low, high = header->stack_high, saved = header->stack_saved;
     if (low >= high || saved < low || saved > high) refuse("the stack has no place", NULL);
+    low = stack_begin(low, high);
     map_at(low, high - low, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_STACK, -1, 0, "stack");
     for (uint64_t at = saved; at < high;) {
         long got = kernel(SYS_pread64, image_file, at, high - at, header->stack_offset + (at - saved), 0);

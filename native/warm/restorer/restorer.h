@@ -6,6 +6,7 @@
  *   args.c   argv, environment and auxiliary vector, copied off the kernel's stack
  *   image.c  opens the image, checks header and tables
  *   check.c  is it still valid here? (environment, files, CPU, vDSO)
+ *   beside.c is a module beside the program that stock would import?
  *   map.c    the address space
  *   kernel.c what the kernel keeps for a process: brk, signals, thread
  *   say.c    PYCDS, PYCDS_LOG; refusing: the program is started the normal way
@@ -43,6 +44,8 @@ static inline long kernel6(long number, long a, long b, long c, long d, long e, 
 
 static inline bool failed(long result) { return result < 0 && result >= -4095; }
 static inline uint64_t page_up(uint64_t size) { return (size + PYCDS_WARM_PAGE - 1) & ~(PYCDS_WARM_PAGE - 1); }
+
+static inline int64_t nanoseconds(const struct statx_timestamp *time) { return time->tv_sec * 1000000000 + time->tv_nsec; }
 
 void *memcpy(void *restrict to, const void *restrict from, size_t size);
 void *memset(void *at, int byte, size_t size);
@@ -83,11 +86,12 @@ const char *image_string(uint32_t reference);
 /* XXH3-64. */
 uint64_t digest_of(const char *text, size_t size);
 
-/* ---- check.c, map.c, kernel.c ---- */
+/* ---- check.c, beside.c, map.c, kernel.c ---- */
 
 void check_start(void);
 void check_environment(void);
 void check_files(void);
+void check_beside(void);
 void check_machine(void);
 void map_memory(void);
 void restore_process(void);
