@@ -1,14 +1,15 @@
 /**
- * CPython's own tests, stock against archived, test by test:
+ * CPython's own tests, stock against archived or restored, test by test:
  *
- *   npm run test:cpython -- [VERSION…|all] [--tests a,b] [--jobs N] [--rounds N]
+ *   npm run test:cpython -- [VERSION…|all] [--restored] [--tests a,b] [--jobs N] [--rounds N]
  *                           [--limit SECONDS] [--dir FOLDER] [--json] [--verbose]
  *
- * VERSION: 3.11, 3.12, 3.13, 3.14 (all of these when none is named). --tests: modules
+ * VERSION: 3.11, 3.12, 3.13, 3.14 (all of these when none is named). --restored:
+ * `IMAGE -m test` of a warm image in the place of the archive. --tests: modules
  * of the suite, modules.ts when not given. A test that differs is run again in
  * both arms, --rounds times in all (3). --limit: a module's time, 600 seconds.
  * --dir: where the copies of the interpreters stay ($XDG_CACHE_HOME/pycds-test-cpython).
- * --verbose shows what a differing archived run printed.
+ * --verbose shows what a run of ours that differs printed.
  *
  * Exit: 0 no difference but explained ones; 1 differences, or a module whose
  * code was not served; 2 usage. docs/cpython-tests.md says what was found.
@@ -22,15 +23,16 @@ import { builtPycds } from "../../test/support/built.ts";
 import { allPythons } from "../../test/support/pythons.ts";
 import { compare, differing } from "./compare.ts";
 import type { Comparison, Difference } from "./compare.ts";
-import { testModules } from "./modules.ts";
+import { restoredModules, testModules } from "./modules.ts";
 import { preparePrefixes } from "./prefix.ts";
-import type { Prefixes } from "./prefix.ts";
+import type { Opposite, Prefixes } from "./prefix.ts";
 import { runModule } from "./run.ts";
 import type { ModuleRun } from "./run.ts";
 
 const versions = ["3.11", "3.12", "3.13", "3.14"] as const;
 
 interface Settings {
+  readonly arm: Opposite;
   readonly rounds: number;
   readonly jobs: number;
   readonly limitSeconds: number;
@@ -47,7 +49,7 @@ interface ModuleReport extends Comparison {
   readonly served: boolean;
   readonly hits: number;
   readonly notServed: Readonly<Record<string, number>>;
-  readonly seconds: { readonly stock: number; readonly archived: number };
+  readonly seconds: { readonly stock: number; readonly ours: number };
   readonly diedIn?: string;
   readonly text?: string;
 }
@@ -60,26 +62,32 @@ interface VersionReport {
   readonly modules: readonly ModuleReport[];
 }
 
+/** The words that start our command line. */
+const commandLine = (built: string): readonly string[] => [process.execPath, built];
+
 async function testModule(module: string, version: string, prefixes: Prefixes, settings: Settings, scratch: string): Promise<ModuleReport> {
-  const { limitSeconds } = settings;
+  const { arm, limitSeconds } = settings;
+  const pycds = commandLine(await builtPycds());
   const stock: ModuleRun[] = [];
-  const archived: ModuleRun[] = [];
+  const ours: ModuleRun[] = [];
   for (let round = 0; round < settings.rounds; round++) {
     stock.push(await runModule({ exe: prefixes.stock, arm: "stock", module, scratch, limitSeconds }));
-    archived.push(await runModule({ exe: prefixes.archived, arm: "archived", module, scratch, limitSeconds }));
-    const [s, a] = [stock[0]?.outcomes, archived[0]?.outcomes];
+    ours.push(await runModule({ exe: prefixes.ours, arm, module, scratch, limitSeconds, pycds }));
+    const [s, a] = [stock[0]?.outcomes, ours[0]?.outcomes];
     if (s === undefined || a === undefined || differing(s, a).length === 0) break;
   }
-  const [s, a] = [stock[0], archived[0]];
+  rmSync(join(scratch, `image-${module}`), { force: true });
+  const [s, a] = [stock[0], ours[0]];
   if (s === undefined || a === undefined) throw new PycdsError("TEST_USAGE", "cannot compare", "--rounds is less than 1", { next: "ask for 1 round or more" });
-  const comparison = compare(module, version, stock.map((run) => run.outcomes), archived.map((run) => run.outcomes));
+  const comparison = compare(module, version, stock.map((run) => run.outcomes), ours.map((run) => run.outcomes), arm);
   return {
     module,
     ...comparison,
-    served: a.served,
+    // a round that was not ours proves nothing of what it is compared with
+    served: ours.every((run) => run.served),
     hits: a.hits,
     notServed: a.notServed,
-    seconds: { stock: s.seconds, archived: a.seconds },
+    seconds: { stock: s.seconds, ours: a.seconds },
     ...(a.diedIn === undefined ? {} : { diedIn: a.diedIn }),
     ...(comparison.different.length > 0 ? { text: a.text } : {}),
   };
@@ -102,18 +110,18 @@ async function testVersion(version: string, settings: Settings): Promise<Version
   if (python === undefined) return { version, skipped: "there is no such interpreter on this machine", modules: [] };
   let prefixes: Prefixes;
   try {
-    prefixes = await preparePrefixes(python.exe, [process.execPath, await builtPycds()], settings.cache, say);
+    prefixes = await preparePrefixes(python.exe, settings.arm, commandLine(await builtPycds()), settings.cache, say);
   } catch (error) {
     if (error instanceof PycdsError && (error.code === "NO_TEST_PACKAGE" || error.code === "NOT_COPIED")) return { version, skipped: error.why, modules: [] };
     throw error;
   }
-  say(`CPython ${prefixes.release}: ${prefixes.built.split("\n")[0] ?? ""}`);
+  say(`CPython ${prefixes.release}, ${settings.arm}: ${prefixes.built.split("\n")[0] ?? ""}`);
   const scratch = mkdtempSync(join(tmpdir(), "pycds-test-cpython-"));
   try {
     const modules = await pool(settings.modules, settings.jobs, async (module) => {
       const report = hasModule(prefixes, version, module) ? await testModule(module, version, prefixes, settings, scratch) : absentReport(module);
       say(line(report));
-      for (const difference of report.different) say(`    ${show(difference)}`);
+      for (const difference of report.different) say(`    ${show(difference, settings.arm)}`);
       return report;
     });
     return { version, release: prefixes.release, modules };
@@ -123,41 +131,41 @@ async function testVersion(version: string, settings: Settings): Promise<Version
 }
 
 function hasModule(prefixes: Prefixes, version: string, module: string): boolean {
-  const file = join(prefixes.archived, "..", "..", "lib", `python${version}`, "test", module);
+  const file = join(prefixes.ours, "..", "..", "lib", `python${version}`, "test", module);
   return existsSync(`${file}.py`) || existsSync(join(file, "__init__.py"));
 }
 
 function absentReport(module: string): ModuleReport {
-  return { module, absent: true, served: true, hits: 0, notServed: {}, tests: 0, same: 0, different: [], explained: [], flaky: [], seconds: { stock: 0, archived: 0 } };
+  return { module, absent: true, served: true, hits: 0, notServed: {}, tests: 0, same: 0, different: [], explained: [], flaky: [], seconds: { stock: 0, ours: 0 } };
 }
 
 function line(report: ModuleReport): string {
   const { module, same, different, explained, flaky } = report;
   const name = module.padEnd(22);
   if (report.absent === true) return `  ${name} not in this version's suite`;
-  const seconds = `${report.seconds.stock.toFixed(1)} s, ${report.seconds.archived.toFixed(1)} s`;
+  const seconds = `${report.seconds.stock.toFixed(1)} s, ${report.seconds.ours.toFixed(1)} s`;
   const parts = [`${same} same`, `${different.length} different`, ...(explained.length > 0 ? [`${explained.length} explained`] : []), ...(flaky.length > 0 ? [`${flaky.length} flaky in stock`] : [])];
   return `  ${name} ${parts.join(", ")}; ${report.hits} hits; ${seconds}${report.served ? "" : "  NOT SERVED"}${report.diedIn === undefined ? "" : `  died in ${report.diedIn}`}`;
 }
 
-function show({ test, stock, archived, reason }: Difference): string {
-  return `${test}: stock ${stock.join(", ")} | archived ${archived.join(", ")}${reason === undefined ? "" : ` — ${reason}`}`;
+function show({ test, stock, ours, reason }: Difference, arm: Opposite): string {
+  return `${test}: stock ${stock.join(", ")} | ${arm} ${ours.join(", ")}${reason === undefined ? "" : ` — ${reason}`}`;
 }
 
-function render({ version, release, skipped, modules }: VersionReport, verbose: boolean): string {
+function render({ version, release, skipped, modules }: VersionReport, { arm, verbose }: Settings): string {
   if (skipped !== undefined) return `CPython ${version}: skipped: ${skipped}\n`;
   const sum = (pick: (report: ModuleReport) => number): number => modules.reduce((total, report) => total + pick(report), 0);
   const lines = [`CPython ${release}: ${sum((one) => one.tests)} tests in ${modules.filter((one) => one.absent !== true).length} modules: ${sum((one) => one.same)} same, ${sum((one) => one.different.length)} different, ${sum((one) => one.explained.length)} explained, ${sum((one) => one.flaky.length)} flaky in stock`];
   const section = (title: string, pick: (report: ModuleReport) => readonly Difference[]): void => {
     const rows = modules.flatMap(pick);
-    if (rows.length > 0) lines.push(`${title}:`, ...rows.map((row) => `  ${show(row)}`));
+    if (rows.length > 0) lines.push(`${title}:`, ...rows.map((row) => `  ${show(row, arm)}`));
   };
   section("different", (report) => report.different);
   section("explained", (report) => report.explained);
   section("flaky in stock", (report) => report.flaky);
   const notServed = modules.filter((report) => !report.served);
-  if (notServed.length > 0) lines.push(`not served from the archive: ${notServed.map((report) => report.module).join(", ")}`);
-  if (verbose) for (const { module, text } of modules) if (text !== undefined) lines.push(`---- ${module}, archived:`, text);
+  if (notServed.length > 0) lines.push(`${arm === "restored" ? "not run in a restored process" : "not served from the archive"}: ${notServed.map((report) => report.module).join(", ")}`);
+  if (verbose) for (const { module, text } of modules) if (text !== undefined) lines.push(`---- ${module}, ${arm}:`, text);
   return `${lines.join("\n")}\n`;
 }
 
@@ -180,6 +188,7 @@ async function main(argv: readonly string[]): Promise<number> {
     args: [...argv],
     allowPositionals: true,
     options: {
+      restored: { type: "boolean", default: false },
       tests: { type: "string" },
       jobs: { type: "string", default: "1" },
       rounds: { type: "string", default: "3" },
@@ -191,19 +200,21 @@ async function main(argv: readonly string[]): Promise<number> {
   });
   const cache = values.dir ?? join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "pycds-test-cpython");
   mkdirSync(cache, { recursive: true });
+  const arm: Opposite = values.restored ? "restored" : "archived";
   const settings: Settings = {
+    arm,
     rounds: count(values.rounds, "--rounds"),
     jobs: count(values.jobs, "--jobs"),
     limitSeconds: count(values.limit, "--limit"),
     cache,
     verbose: values.verbose,
-    modules: values.tests?.split(",").filter(Boolean) ?? testModules,
+    modules: values.tests?.split(",").filter(Boolean) ?? (arm === "restored" ? restoredModules : testModules),
     say: (text) => void process.stderr.write(`${text}\n`),
   };
   const reports: VersionReport[] = [];
   for (const version of chosenVersions(positionals)) reports.push(await testVersion(version, settings));
   if (values.json) process.stdout.write(`${JSON.stringify({ versions: reports.map((one) => ({ ...one, modules: one.modules.map(({ text, ...rest }) => (values.verbose ? { ...rest, text } : rest)) })) }, null, 2)}\n`);
-  else for (const report of reports) process.stdout.write(render(report, values.verbose));
+  else for (const report of reports) process.stdout.write(render(report, settings));
   const good = reports.every(({ modules }) => modules.every((one) => one.different.length === 0 && one.served));
   return good && reports.some((one) => one.modules.length > 0) ? exitCode.done : exitCode.no;
 }

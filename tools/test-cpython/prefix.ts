@@ -1,9 +1,10 @@
 /**
- * Two copies of an interpreter, alike but for the archive: `stock`, and
- * `archived` with PyCDS installed and an archive of the whole standard library,
- * its tests too. Copies and not virtual environments, since in those many tests
- * of test_venv, test_site and test_embed skip themselves. The second is made of
- * hard links to the first: Python replaces files, it never writes into them.
+ * Copies of an interpreter, alike but for what is ours: `stock`; `archived` with
+ * PyCDS installed and an archive of the whole standard library, its tests too;
+ * `restored`, which warm images are made of (image.ts), with the witness in its
+ * site-packages. Copies and not virtual environments, since in those many tests
+ * of test_venv, test_site and test_embed skip themselves. All but the first are made
+ * of hard links to it: Python replaces files, it never writes into them.
  *
  * They stay in the cache folder; what has changed since is made anew.
  */
@@ -13,14 +14,18 @@ import { z } from "zod";
 import { PycdsError } from "../../src/base/errors.ts";
 import { hex, sha256 } from "../../src/base/digest.ts";
 import { must, tool } from "./process.ts";
+import { witness, witnessName } from "./image.ts";
 
 export type Arm = "stock" | "archived";
+/** What stock is compared with. */
+export type Opposite = "archived" | "restored";
 
 export interface Prefixes {
   readonly release: string;
+  /** Interpreters of the two copies. */
   readonly stock: string;
-  readonly archived: string;
-  /** What `pycds build` says of the archive. */
+  readonly ours: string;
+  /** What `pycds build` says of the archive; of an image nothing yet. */
   readonly built: string;
 }
 
@@ -47,7 +52,7 @@ print(json.dumps(dict(
 )))`;
 
 /** Makes or finds the two copies of `exe`. @throws PycdsError when it has no tests or cannot be copied. */
-export async function preparePrefixes(exe: string, pycds: readonly string[], cache: string, say: (text: string) => void): Promise<Prefixes> {
+export async function preparePrefixes(exe: string, opposite: Opposite, pycds: readonly string[], cache: string, say: (text: string) => void): Promise<Prefixes> {
   const python = facts.parse(JSON.parse((await must([exe, "-I", "-c", describe])).stdout));
   if (!python.tests) {
     throw new PycdsError("NO_TEST_PACKAGE", "cannot run CPython's tests", "its standard library has no test.libregrtest", { file: exe, next: "name another interpreter with PYCDS_TEST_PYTHONS, or install its tests (Debian: libpython3-testsuite)" });
@@ -59,7 +64,11 @@ export async function preparePrefixes(exe: string, pycds: readonly string[], cac
     await copy(python, folder);
   }
   const stock = join(folder, "stock", "bin", "python");
-  const archived = join(folder, "archived", "bin", "python");
+  const ours = join(folder, opposite, "bin", "python");
+  if (opposite === "restored") {
+    await copyForImages(folder, python.name);
+    return { release: python.release, stock, ours, built: "" };
+  }
   const archive = join(folder, "all.pycds");
   const report = join(folder, "built.txt");
   const age = (file: string): number => statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
@@ -67,11 +76,23 @@ export async function preparePrefixes(exe: string, pycds: readonly string[], cac
   const toolchain = Math.max(...pycds.slice(1).flatMap((file) => [age(file), age(join(file, "..", "..", "dist", "cli", "main.js"))]));
   if (age(archive) <= toolchain || !existsSync(report)) {
     say("building an archive of the standard library and its tests");
-    const built = await must([...pycds, "build", "--all", "--python", archived, "-o", archive]);
+    const built = await must([...pycds, "build", "--all", "--python", ours, "-o", archive]);
     writeFileSync(report, built.stdout);
   }
   await must([...pycds, "install", "--venv", join(folder, "archived"), "-a", archive]);
-  return { release: python.release, stock, archived, built: readFileSync(report, "utf8") };
+  return { release: python.release, stock, ours, built: readFileSync(report, "utf8") };
+}
+
+/** The witness, written anew each time: it is our file, not the copy's. */
+async function copyForImages(folder: string, name: string): Promise<void> {
+  const prefix = join(folder, "restored");
+  if (!existsSync(prefix)) {
+    await must(["cp", "-al", join(folder, "stock"), `${prefix}.tmp`]);
+    renameSync(`${prefix}.tmp`, prefix);
+  }
+  const file = join(prefix, "lib", name, "site-packages", `${witnessName}.py`);
+  rmSync(file, { force: true });
+  writeFileSync(file, witness);
 }
 
 async function copy(python: Facts, folder: string): Promise<void> {

@@ -16,9 +16,9 @@ function plainEnvironment(): Record<string, string> {
 }
 
 /** Runs a tool to its end. */
-export async function tool(argv: readonly string[]): Promise<Output> {
+export async function tool(argv: readonly string[], environment: Readonly<Record<string, string>> = plainEnvironment()): Promise<Output> {
   const [program = "", ...args] = argv;
-  const child = spawn(program, args, { env: plainEnvironment(), stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(program, args, { env: { ...environment }, stdio: ["ignore", "pipe", "pipe"] });
   const parts: Record<"stdout" | "stderr", string> = { stdout: "", stderr: "" };
   child.stdout.setEncoding("utf8").on("data", (text: string) => (parts.stdout += text));
   child.stderr.setEncoding("utf8").on("data", (text: string) => (parts.stderr += text));
@@ -29,8 +29,8 @@ export async function tool(argv: readonly string[]): Promise<Output> {
 }
 
 /** A tool whose failure ends ours. */
-export async function must(argv: readonly string[]): Promise<Output> {
-  const output = await tool(argv);
+export async function must(argv: readonly string[], environment?: Readonly<Record<string, string>>): Promise<Output> {
+  const output = await tool(argv, environment);
   if (output.status !== 0) {
     const last = output.stderr.trim().split("\n").at(-1) ?? "";
     throw new PycdsError("TOOL_FAILED", "cannot prepare the interpreters", `${argv.slice(0, 4).join(" ")} … ended with status ${output.status}: ${last}`);

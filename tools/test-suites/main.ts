@@ -120,7 +120,7 @@ async function main(argv: readonly string[]): Promise<number> {
       const report = await testSuite(suite, minor, venvs, { rounds: whole(values.rounds, "--rounds"), limitSeconds: whole(values.limit, "--limit"), scratch, say });
       reports.push(report);
       say(line(report));
-      for (const { test, stock, archived } of [...report.different, ...report.flaky]) say(`    ${test}: stock ${stock.join(", ")} | archived ${archived.join(", ")}`);
+      for (const { test, stock, ours } of [...report.different, ...report.flaky]) say(`    ${test}: stock ${stock.join(", ")} | archived ${ours.join(", ")}`);
     }
   } finally {
     rmSync(scratch, { recursive: true, force: true, maxRetries: 3 });
