@@ -166,8 +166,20 @@ static int status_of_system_exit(void) {
     return status;
 }
 
+/* Stock exits from within a script's run, so atexit functions still see __main__.__file__; else it is gone by then (Python/pythonrun.c, _PyRun_SimpleFile). */
+static void keep_script_names(void) {
+    PyObject *state = PyDict_GetItemString(driver, "state"); /* borrowed */
+    PyObject *no = PyLong_FromLong(0);
+    if (state == NULL || no == NULL || PyDict_SetItemString(state, "script", no) != 0) PyErr_Clear();
+    Py_DecRef(no);
+}
+
 static int status_of_exception(void) {
-    if (PyErr_ExceptionMatches(PyExc_SystemExit)) return status_of_system_exit();
+    if (PyErr_ExceptionMatches(PyExc_SystemExit)) {
+        int status = status_of_system_exit();
+        keep_script_names();
+        return status;
+    }
     interrupted = PyErr_Occurred() == PyExc_KeyboardInterrupt;
     PyErr_Print();
     return 1;

@@ -1,24 +1,28 @@
 /**
  * The ways in which a case is run. The first is stock, which every other is
- * compared with; a warm image would be one more entry.
+ * compared with: an installed archive, and a warm image (restored.ts).
  */
 import { readEvents } from "../validity/world.ts";
 import type { Events } from "../validity/world.ts";
+import type { TestPython } from "../support/pythons.ts";
 import type { Case } from "./case.ts";
+import type { Start } from "./restored.ts";
 import { must } from "./stage.ts";
 import type { Outcome, Stage } from "./stage.ts";
 
 export interface Arm {
   readonly name: string;
-  /** Once a stage, after the archive was built. */
-  prepare?(stage: Stage): Promise<void>;
+  /** Why it cannot be had with this interpreter, or undefined. */
+  lacks?(python: TestPython): string | undefined;
   play(stage: Stage, one: Case): Promise<Played>;
 }
 
 export interface Played {
   readonly outcome: Outcome;
-  /** What PYCDS_LOG told; undefined where nothing of ours is at work. */
+  /** What PYCDS_LOG told of an archive. */
   readonly events?: Events;
+  /** What it told of a warm image. */
+  readonly start?: Start;
 }
 
 export const stock: Arm = {
@@ -29,7 +33,7 @@ export const stock: Arm = {
 };
 
 /** Plain `python` of a venv after `pycds install`, as in production. */
-const installed: Arm = {
+export const installed: Arm = {
   name: "installed",
   async play(stage, one) {
     const log = stage.file("log");
@@ -37,9 +41,6 @@ const installed: Arm = {
     return { outcome, events: readEvents(log) };
   },
 };
-
-/** Compared with stock. */
-export const arms: readonly Arm[] = [installed];
 
 /** Traces the cases in an installed venv, and builds the archive of all that they import. Leaves the runtime installed. */
 export async function traceAndBuild(stage: Stage, cases: readonly Case[]): Promise<void> {

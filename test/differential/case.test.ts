@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { casesOf, fixtures, groups, parseCase } from "./case.ts";
+import type { Case } from "./case.ts";
 import { masked, masks } from "./mask.ts";
 
 const parse = (...lines: readonly string[]): ReturnType<typeof parseCase> => parseCase("ways", "name", "name.py", false, ["\"\"\"A bullet.\"\"\"", ...lines, ""].join("\n"));
@@ -29,7 +30,7 @@ describe("manifests", () => {
   it("every case has a name of its own, known masks, and needs that are pinned", () => {
     const pins = readFileSync(join(fixtures, "tools.txt"), "utf8");
     expect(new Set(all.map(({ name }) => name)).size).toBe(all.length);
-    expect(all.flatMap(({ masks: names }) => names).filter((name) => masks[name] === undefined)).toEqual([]);
+    expect(all.flatMap(({ masks: names, imageMasks }) => [...names, ...imageMasks]).filter((name) => masks[name] === undefined)).toEqual([]);
     expect(all.flatMap(({ needs }) => needs).filter((need) => !pins.includes(`\n${need}==`))).toEqual([]);
   });
 
@@ -38,11 +39,11 @@ describe("manifests", () => {
   });
 
   it("every documented difference is one that a case is masked for, and is in docs/differences.md", () => {
-    const used = new Set(all.flatMap(({ masks: names }) => names));
+    const used = new Set(all.flatMap(({ masks: names, imageMasks }) => [...names, ...imageMasks]));
     expect(Object.keys(masks).filter((name) => !used.has(name))).toEqual([]);
     const doc = readFileSync(join(fixtures, "../../docs/differences.md"), "utf8");
-    const differing = all.filter(({ masks: names }) => names.some((name) => masks[name]?.kind === "differs"));
-    const unmentioned = Object.entries(masks).filter(([name, { kind }]) => kind === "differs" && !differing.some((one) => one.masks.includes(name) && doc.includes(`${one.group}/${one.name}`)));
+    const namesOf = (one: Case): readonly string[] => [...one.masks, ...one.imageMasks];
+    const unmentioned = Object.entries(masks).filter(([name, { kind }]) => kind === "differs" && !all.some((one) => namesOf(one).includes(name) && doc.includes(`${one.group}/${one.name}`)));
     expect(unmentioned.map(([name]) => name)).toEqual([]);
   });
 

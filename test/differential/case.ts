@@ -22,6 +22,9 @@
  *   stale: a b              modules that must be stale, and no others
  *   misses: a b | *         modules that may be left to stock
  *   refused: REGEX          the archive must be refused, so that all of it is stock's
+ *   image: REGEX            a warm image must be refused; if not said, it must be restored
+ *   image-exit: exact       the end of the image, if not what users get (docs/warm.md, --exit)
+ *   image-unlike: argv      what is documented to differ in a restored process (mask.ts, docs/differences.md)
  *   children: reason        sys.modules is compared in the case's own process only
  *   chance: reason          of sys.modules only the names are compared, in no order
  *   threaded: reason        not for free-threaded builds
@@ -59,13 +62,16 @@ export interface Case {
   readonly stale: readonly string[];
   readonly misses: readonly string[];
   readonly refused: RegExp | undefined;
+  readonly image: RegExp | undefined;
+  readonly imageExit: string | undefined;
+  readonly imageMasks: readonly string[];
   readonly children: string | undefined;
   readonly chance: string | undefined;
   readonly threaded: string | undefined;
   readonly heavy: string | undefined;
 }
 
-const keys = new Set(["versions", "needs", "run", "env", "stdin", "prepare", "change", "older", "layers", "mask", "unlike", "status", "prints", "hits", "stale", "misses", "refused", "children", "chance", "threaded", "heavy"]);
+const keys = new Set(["versions", "needs", "run", "env", "stdin", "prepare", "change", "older", "layers", "mask", "unlike", "status", "prints", "hits", "stale", "misses", "refused", "image", "image-exit", "image-unlike", "children", "chance", "threaded", "heavy"]);
 
 /** All cases of a group, by name. */
 export function casesOf(group: Group): readonly Case[] {
@@ -84,16 +90,17 @@ function readCase(group: Group, folder: string, entry: string, isFolder: boolean
 /** A case from the text of its script. */
 export function parseCase(group: Group, name: string, source: string, isFolder: boolean, text: string): Case {
   const values = new Map<string, string[]>();
-  for (const [, key = "", value = ""] of text.matchAll(/^#: ([a-z]+): (.*)$/gm)) {
+  for (const [, key = "", value = ""] of text.matchAll(/^#: ([a-z-]+): (.*)$/gm)) {
     if (!keys.has(key)) throw new Error(`${source}: unknown key "${key}"`);
     values.set(key, [...(values.get(key) ?? []), value.trim()]);
   }
-  if (/^#:(?! [a-z]+: )/m.test(text)) throw new Error(`${source}: a manifest line is not "#: key: value"`);
+  if (/^#:(?! [a-z-]+: )/m.test(text)) throw new Error(`${source}: a manifest line is not "#: key: value"`);
   const title = /^"""(.*?)(?:"""|$)/m.exec(text)?.[1];
   if (title === undefined || title === "") throw new Error(`${source}: its first line must be a docstring that names the bullet`);
   const one = (key: string): string | undefined => values.get(key)?.at(-1);
   const words = (key: string): string[] => (values.get(key) ?? []).flatMap((value) => value.split(/\s+/)).filter((word) => word !== "");
   const refused = one("refused");
+  const image = one("image");
   return {
     group,
     name,
@@ -116,6 +123,9 @@ export function parseCase(group: Group, name: string, source: string, isFolder: 
     stale: words("stale"),
     misses: words("misses"),
     refused: refused === undefined ? undefined : new RegExp(refused),
+    image: image === undefined ? undefined : new RegExp(image),
+    imageExit: one("image-exit"),
+    imageMasks: words("image-unlike"),
     children: one("children"),
     chance: one("chance"),
     threaded: one("threaded"),

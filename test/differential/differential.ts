@@ -7,11 +7,13 @@ import { constants } from "node:os";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { served } from "../support/served.ts";
 import type { Events } from "../validity/world.ts";
-import { arms, stock, traceAndBuild } from "./arm.ts";
-import type { Played } from "./arm.ts";
+import { installed, stock, traceAndBuild } from "./arm.ts";
+import type { Arm, Played } from "./arm.ts";
 import { casesOf } from "./case.ts";
 import type { Case, Group } from "./case.ts";
 import { masked } from "./mask.ts";
+import { restored } from "./restored.ts";
+import type { Start } from "./restored.ts";
 import { Stage } from "./stage.ts";
 import type { Ended } from "./process.ts";
 import type { Outcome } from "./stage.ts";
@@ -38,24 +40,34 @@ export async function differential(group: Group): Promise<void> {
       return !everything && one.heavy !== undefined && asked === undefined ? `${one.heavy}: PYCDS_TEST_ALL_PYTHONS=1` : undefined;
     };
     const cases = mine.filter((one) => reasonNot(one) === undefined);
+    // a usual run restores one interpreter, the one that packages are installed for
+    const noImages = python === undefined ? undefined : everything || interpreter === last ? restored.lacks?.(python) : "only the newest interpreter, unless PYCDS_TEST_ALL_PYTHONS=1";
 
     describe.skipIf(python === undefined || cases.length === 0)(name, () => {
       let stage: Stage | undefined;
       const stockPlays = new Map<Case, Played>();
+      const restoredPlays = new Map<Case, Promise<Played>>();
       beforeAll(async () => {
         if (python === undefined) return;
         stage = await Stage.open(python, cases, cases.some(({ needs }) => needs.length > 0));
-        // stock first: nothing of ours is in the venv yet
-        for (const one of cases) stockPlays.set(one, await stock.play(stage, one));
+        // stock first, and images: nothing of ours is in the venv yet
+        for (const one of cases) {
+          stockPlays.set(one, await stock.play(stage, one));
+          if (noImages !== undefined) continue;
+          const play = restored.play(stage, one);
+          restoredPlays.set(one, play);
+          await play.catch(() => undefined); // its test fails with it
+        }
         await traceAndBuild(stage, cases);
-        for (const arm of arms) await arm.prepare?.(stage);
       }, 900_000);
       afterAll(() => stage?.remove());
 
       for (const one of mine.filter((each) => reasonNot(each) !== undefined)) it.skip(`${one.title} [${one.name}] (${reasonNot(one)})`, () => undefined);
 
+      for (const why of noImages === undefined ? [] : [noImages]) it.skip(`restored: ${why}`, () => undefined);
+
       for (const one of cases) {
-        it.for(arms)(`${one.title} [${one.name}] $name`, { timeout: 240_000 }, async (arm, { skip }) => {
+        it.for(noImages === undefined ? [installed, restored] : [installed])(`${one.title} [${one.name}] $name`, { timeout: 240_000 }, async (arm: Arm, { skip }) => {
           const expected = stockPlays.get(one);
           if (stage === undefined || expected === undefined) throw new Error("stock was not run");
           // what a machine does not allow is known only there
@@ -63,26 +75,30 @@ export async function differential(group: Group): Promise<void> {
           skip(forbidden !== undefined, forbidden);
           if (showing) console.log(expected.outcome.stdout, expected.outcome.stderr, expected.outcome.status, expected.outcome.modules.length);
           checkStock(one, expected.outcome);
-          const played = await arm.play(stage, one);
-          compare(one, played.outcome, expected.outcome);
+          const played = await (arm === restored ? restoredPlays.get(one) : arm.play(stage, one));
+          if (played === undefined) throw new Error(`${arm.name} was not run`);
+          compare(one, played.outcome, expected.outcome, arm === restored ? one.imageMasks : []);
           if (showing && played.events !== undefined) console.log(played.events);
           if (played.events !== undefined) checkEvents(one, played.events);
+          if (played.start !== undefined) checkStart(one, played.start);
         });
       }
     });
   }
 }
 
-/** What was printed first, then the order of modules, then each of them: the first of these tells most. */
-function compare(one: Case, played: Outcome, expected: Outcome): void {
-  const outputs = ({ status, signal, stdout, stderr }: Outcome): Ended => ({ status, signal, stdout: masked(stdout, one.masks), stderr: masked(stderr, one.masks) });
+/** What was printed first, then the order of modules, then each of them: the first of these tells most. `more` masks these, too. */
+function compare(one: Case, played: Outcome, expected: Outcome, more: readonly string[]): void {
+  const masks = [...one.masks, ...more];
+  const outputs = ({ status, signal, stdout, stderr }: Outcome): Ended => ({ status, signal, stdout: masked(stdout, masks), stderr: masked(stderr, masks) });
   expect(outputs(played)).toEqual(outputs(expected));
-  const ours = modulesOf(one, played);
-  const stocks = modulesOf(one, expected);
-  const names = (texts: readonly string[]): string[][] => texts.map((text) => text.split("\n").map((line) => line.split(" {")[0] ?? ""));
+  const texts = (outcome: Outcome): string[] => modulesOf(one, outcome).map((text) => masked(text, more));
+  const ours = texts(played);
+  const stocks = texts(expected);
+  const names = (all: readonly string[]): string[][] => all.map((text) => text.split("\n").map((line) => line.split(" {")[0] ?? ""));
   if (one.chance !== undefined) return expect(names(ours).flat().toSorted()).toEqual(names(stocks).flat().toSorted());
   expect(names(ours)).toEqual(names(stocks));
-  const lines = (texts: readonly string[]): string[] => texts.flatMap((text) => text.split("\n"));
+  const lines = (all: readonly string[]): string[] => all.flatMap((text) => text.split("\n"));
   const wanted = lines(stocks);
   for (const [at, line] of lines(ours).entries()) expect(line).toBe(wanted[at]);
 }
@@ -113,4 +129,10 @@ function checkEvents(one: Case, events: Events): void {
   expect(events.hit.map(nameOf)).toEqual(expect.arrayContaining([...one.hits]));
   expect(names(events.stale)).toEqual([...one.stale].sort());
   if (!one.misses.includes("*")) expect(names(events.miss).filter((miss) => !one.misses.includes(miss))).toEqual([]);
+}
+
+/** A process was restored, unless the case says why it cannot be. */
+function checkStart(one: Case, { refused }: Start): void {
+  if (one.image === undefined) expect(refused).toBeUndefined();
+  else expect(refused).toMatch(one.image);
 }

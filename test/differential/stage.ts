@@ -86,17 +86,18 @@ export class Stage {
     if (change !== undefined) must(`change the world of ${one.name}`, await this.run([this.python.exe, "-I", change], { cwd: this.place(one) }));
   }
 
-  /** The environment of a case in every arm; arms add theirs. */
-  environment(one: Case): Record<string, string> {
+  /** The environment of a case in every arm, or what all cases have of it; arms add theirs. */
+  environment(one: Case | undefined): Record<string, string> {
+    if (one === undefined) return { ...plain(), PYTHONHASHSEED: "0" };
     const own = Object.entries(one.env).map(([name, value]): [string, string] => [name, value.replaceAll("FOLDER", this.place(one))]);
-    return { ...plain(), PYTHONHASHSEED: "0", ...Object.fromEntries(own) };
+    return { ...this.environment(undefined), ...Object.fromEntries(own) };
   }
 
   /** Runs a case's program, by `command`'s words, after its change to the world. */
   async play(one: Case, command: (python: readonly string[]) => readonly string[], extra: Readonly<Record<string, string>>): Promise<Outcome> {
     await this.reset(one, one.change);
     const cwd = this.place(one);
-    const digest = join(this.folder, `digest.${(this.runs += 1)}`);
+    const digest = extra["DIFFERENTIAL_DIGEST"] ?? join(this.folder, `digest.${(this.runs += 1)}`);
     const argv = command([this.exe, ...one.run]);
     const { ended, pid } = await runToEnd({ argv, cwd, env: { ...this.environment(one), DIFFERENTIAL_DIGEST: digest, ...extra }, stdin: one.stdin });
     return { ...ended, ...readDigest(digest, pid) };
@@ -119,8 +120,8 @@ export class Stage {
     must("build the archive", await this.pycds(["build", "--quiet", "--python", this.exe, ...lists, "-o", archive]));
   }
 
-  async pycds(args: readonly string[]): Promise<Ended> {
-    return this.run([process.execPath, pycds, ...args]);
+  async pycds(args: readonly string[], env?: Readonly<Record<string, string>>): Promise<Ended> {
+    return this.run([process.execPath, pycds, ...args], env === undefined ? {} : { env });
   }
 
   async run(argv: readonly string[], options: { readonly cwd?: string; readonly env?: Readonly<Record<string, string>> } = {}): Promise<Ended> {

@@ -11,7 +11,7 @@ import { compare, differing } from "../../tools/test-cpython/compare.ts";
 import { explanations } from "../../tools/test-cpython/explained.ts";
 import { lastStarted, outcomesOf } from "../../tools/test-cpython/outcomes.ts";
 import type { Outcome, Outcomes } from "../../tools/test-cpython/outcomes.ts";
-import { runModule } from "../../tools/test-cpython/run.ts";
+import { readRestored, runModule } from "../../tools/test-cpython/run.ts";
 import type { ModuleRun } from "../../tools/test-cpython/run.ts";
 import { pythonEnvironment, pythons } from "../support/pythons.ts";
 import { execFileSync } from "node:child_process";
@@ -133,6 +133,27 @@ describe("two runs are compared", () => {
   it("every explanation is told in the documentation", () => {
     const text = readFileSync(new URL("../../docs/cpython-tests.md", import.meta.url), "utf8");
     for (const { test } of explanations) expect(text).toContain(test.slice(test.lastIndexOf(".") + 1));
+  });
+});
+
+describe("a run counts as restored", () => {
+  const log = "pycds: restored /i/image\npycds: refused /i/image: an interpreter option: -I\n";
+  const printed = (pid: number): string => `== cwd: /t/test_python_worker_${pid}æ\n== encodings\nResult: SUCCESS\n`;
+  const isServed = (...[text, told, witness]: readonly [string, string, string]): boolean => readRestored(told, "/i/image", text, witness).served;
+
+  it("when the log says so, and the process that ran the tests ended as it was restored", () => {
+    expect(isServed(printed(42), log, "7\n42\n")).toBe(true);
+    expect(isServed(printed(42).replace("worker_", ""), log, "42\n")).toBe(true);
+    // another process ran the tests, or it executed another program, or the image was refused
+    expect(isServed(printed(42), log, "7\n")).toBe(false);
+    expect(isServed(printed(42), log, "")).toBe(false);
+    expect(isServed(printed(42), "pycds: refused /i/image: the processor differs\n", "42\n")).toBe(false);
+    expect(readRestored(log, "/i/image", printed(42), "42\n")).toMatchObject({ hits: 1, notServed: { "refused an interpreter option: -I": 1 } });
+  });
+
+  it("died: the log alone must do", () => {
+    expect(isServed("== cwd: /t/test_python_42\ntest_a (m.A.test_a)\n", log, "")).toBe(true);
+    expect(isServed("", "", "")).toBe(false);
   });
 });
 
