@@ -47,6 +47,23 @@ static const char *sys_path_text(const char *name) {
     return text;
 }
 
+/* By what a layer tells that something changed. */
+static const char *freshness(const Archive *archive) {
+    const uint64_t features = archive->header->required_features;
+    return features & PYCDS_FEATURE_SEALED ? "does not look for changes (--sealed)" : features & PYCDS_FEATURE_CONTENTS ? "goes by contents (--digest)" : "goes by mtimes";
+}
+
+/*
+ * What one layer says of a folder counts for all (path_finder.c, look_up_folder), so they must agree on when that holds:
+ * where mtimes say nothing, a layer that goes by them would call missing what one that lists the folder finds.
+ */
+static int check_freshness(const Archive *archive, char why[PYCDS_WHY]) {
+    const uint64_t asked = PYCDS_FEATURE_SEALED | PYCDS_FEATURE_CONTENTS;
+    if (state.layer_count == 0 || ((archive->header->required_features ^ state.layers[0].header->required_features) & asked) == 0) return 0;
+    snprintf(why, PYCDS_WHY, "it %s, the archive before it %s; build both with the same options", freshness(archive), freshness(&state.layers[0]));
+    return -1;
+}
+
 static void find_places(Archive *archive) { places_find(archive, sys_path_text("prefix"), sys_path_text("base_prefix")); }
 
 static int add_layer(const char *path, char why[PYCDS_WHY]) {
@@ -61,7 +78,7 @@ static int add_layer(const char *path, char why[PYCDS_WHY]) {
         archives = NULL;
         snprintf(why, PYCDS_WHY, "no memory");
     }
-    if (!archives || set_cached_suffix(archive->header, why) < 0) {
+    if (!archives || check_freshness(archive, why) < 0 || set_cached_suffix(archive->header, why) < 0) {
         free(archives);
         archive_close(archive);
         return -1;

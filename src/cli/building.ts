@@ -17,6 +17,8 @@ import type { UnitStore } from "../archive/stored.ts";
 import type { BuildInput, TargetInfo } from "../archive/types.ts";
 import { DamagedCache } from "../archive/unit-cache.ts";
 import { PycdsError } from "../base/errors.ts";
+import { freshnessOptions, freshnessText, sameFreshness } from "../image/freshness.ts";
+import type { FreshnessOptions } from "../image/freshness.ts";
 import { openImage } from "../image/reader.ts";
 import type { ImageReader } from "../image/reader.ts";
 import { versionText } from "../inspect/summary.ts";
@@ -65,7 +67,7 @@ export async function buildFile(context: Context, options: CommonOptions, reques
     const view = memory?.view ?? request.view;
     const home = request.relocatable === true && request.compiler !== undefined ? { home: dirname(resolve(context.cwd, request.output)) } : {};
     const found = await collect({ ...request, ...home, view, abi, progress: (what, done, total) => progress.show(`${what} ${done}/${total}`) });
-    const collected = { ...found, input: withoutBases(found.input, openBases(request.bases ?? [], found.input.target), request.view) };
+    const collected = { ...found, input: withoutBases(found.input, openBases(request.bases ?? [], found.input.target, request), request.view) };
     try {
       const report = await compileAndLink(request.output, collected.input, memory?.units ?? memoryStore, progress);
       memory?.publish();
@@ -101,10 +103,14 @@ export function scratchPureCompiler(context: Context, exe: string, onAnswer?: Pu
 }
 
 /** A base must be one that the same process can serve from. */
-function openBases(files: readonly string[], target: TargetInfo): ImageReader[] {
+function openBases(files: readonly string[], target: TargetInfo, own: FreshnessOptions): ImageReader[] {
   return collectFaults(files, (file) => {
     const image = openImage(readInput(file, "cannot use the base archive"), file);
     const { header } = image;
+    const theirs = freshnessOptions(header.required_features);
+    if (!sameFreshness(theirs, own)) {
+      throw new PycdsError("BASE_MIXED", "cannot use the base archive", `it ${freshnessText(theirs)}, this build ${freshnessText(own)}`, { file, next: "build both with --digest, both with --sealed, or both with neither" });
+    }
     if (header.hexversion === target.hexversion && header.pyc_magic === target.pycMagic && header.optimize === target.optimize) return image;
     throw new PycdsError("BASE_FOREIGN", "cannot use the base archive", `it is for CPython ${versionText(header.hexversion)} at -O level ${header.optimize}, this build is for ${versionText(target.hexversion)} at ${target.optimize}`, {
       file, next: "build a base for the same interpreter and level",

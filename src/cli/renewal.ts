@@ -5,6 +5,7 @@ import type { InterpreterFacts } from "../archive/collect.ts";
 import { isStale } from "../archive/fresh.ts";
 import { hex } from "../base/digest.ts";
 import { PycdsError } from "../base/errors.ts";
+import { freshnessOptions, sameFreshness } from "../image/freshness.ts";
 import type { ImageModule } from "../image/meta.ts";
 import type { ImageReader } from "../image/reader.ts";
 import { openImage } from "../image/reader.ts";
@@ -56,13 +57,17 @@ export interface Renewal {
  * and those that can't be archived. They are no reason to build again.
  */
 export function renewal(request: RenewalRequest): Renewal | undefined {
-  const anew: Renewal = { trace: request.trace, further: [], sealed: false, digest: false, relocatable: false };
+  const bases = request.bases.flatMap((archive) => usableImage({ ...request, archive }) ?? []);
+  // layers must agree on what a change is: one for use above a base goes by what the base goes by
+  const asked = freshnessOptions(bases[0]?.header.required_features ?? 0n);
+  const anew: Renewal = { trace: request.trace, further: [], ...asked, relocatable: false };
   if (!existsSync(request.archive)) return anew;
   checkInput(request.archive, "cannot renew the archive"); // a folder, a FIFO: not ours to replace
   const image = usableImage(request);
   if (image === undefined) return anew;
   const meta = image.meta();
-  const holders = [meta, ...request.bases.flatMap((archive) => usableImage({ ...request, archive })?.meta() ?? [])].flatMap(({ modules }) => modules);
+  if (bases.length > 0 && !sameFreshness(meta.options, asked)) return anew;
+  const holders = [meta, ...bases.map((base) => base.meta())].flatMap(({ modules }) => modules);
   const byFile = new Map<string, ImageModule[]>();
   for (const module of holders) byFile.set(module.file, [...(byFile.get(module.file) ?? []), module]);
   const excluded = new Set(meta.excluded.map(({ name }) => name));

@@ -2,7 +2,7 @@
  * Several archives at once, looked up in order: what each has, what happens
  * when one of them is refused, damaged or out of date, and how they are named.
  */
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, utimesSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { served } from "../support/served.ts";
 import { readEvents } from "../validity/world.ts";
@@ -122,6 +122,41 @@ for (const { name: title, version, python } of served()) {
       const { outcome } = world.launched([after, before], script);
       expect(outcome).toEqual(world.spawn(script));
       rmSync(world.path("lib/early.py"));
+    });
+
+    it("layers that tell changes by different things are not mixed: the later one is refused, by build and install too", () => {
+      const normal = (): void => utimesSync(world.path("lib"), 1, 1);
+      const script = [world.exe, world.write("mixed_main.py", "import early\ntry: import late\nexcept ImportError as error: print(error)\nelse: print(late.value)\n")];
+      world.write("lib/early.py", "value = 1\n");
+      normal();
+      const mtimes = world.build("mixed-mtimes.pycds", script);
+      normal();
+      world.write("lib/late.py", "value = 2\n");
+      const contents = world.build("mixed-contents.pycds", script, ["--digest"]);
+      normal();
+      const first = world.launched([contents, mtimes], script);
+      expect(first.outcome).toEqual(world.spawn(script));
+      expect(first.outcome.stdout).toBe("2\n");
+      expect(first.events.refused).toEqual([`${mtimes}: it goes by mtimes, the archive before it goes by contents (--digest); build both with the same options`]);
+      const sealed = world.build("mixed-sealed.pycds", script, ["--sealed"]);
+      const second = world.launched([mtimes, contents, sealed, mtimes], script);
+      expect(second.events.refused).toEqual([expect.stringMatching(/^.*contents\.pycds: it goes by contents/), expect.stringMatching(/^.*sealed\.pycds: it does not look for changes \(--sealed\), the archive before it goes by mtimes/)]);
+
+      const trace = world.path("mixed-mtimes.pycds.trace");
+      const built = world.cli(["build", "--trace", trace, "--base", contents, "-o", world.path("mixed.pycds")]);
+      expect([built.status, built.stderr]).toEqual([2, expect.stringMatching(/^pycds: error: cannot use the base archive \(.*mixed-contents\.pycds\) — it goes by contents \(--digest\), this build goes by mtimes — build both with --digest, .*\n$/)]);
+      expect(world.cli(["build", "--trace", trace, "--base", contents, "--digest", "--quiet", "-o", world.path("mixed.pycds")])).toMatchObject({ status: 0, stderr: "" });
+      world.must(world.spawn([world.exe, "-m", "venv", "--without-pip", world.path("mixed-venv")]));
+      const installed = world.cli(["install", "--venv", world.path("mixed-venv"), "--base", contents, "-a", mtimes]);
+      expect([installed.status, installed.stderr]).toEqual([2, expect.stringContaining("goes by contents (--digest)")]);
+      // run's own archive goes by what its base goes by
+      const run = (): ReturnType<Place["cli"]> => world.cli(["run", "-a", contents, "-a", world.path("mixed-own.pycds"), "--", ...script]);
+      expect(run()).toEqual(world.spawn(script));
+      expect(opened(world.path("mixed-own.pycds")).meta().options).toMatchObject({ digest: true, sealed: false });
+      copyFileSync(mtimes, world.path("mixed-own.pycds"));
+      expect(run()).toEqual(world.spawn(script));
+      expect(opened(world.path("mixed-own.pycds")).meta().options).toMatchObject({ digest: true, sealed: false });
+      for (const file of ["early", "late"]) rmSync(world.path(`lib/${file}.py`));
     });
 
     it("a forked child imports from the layers that its parent mapped, both at the addresses they ask for", () => {

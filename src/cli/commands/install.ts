@@ -1,6 +1,8 @@
 /** `pycds install`: plain `python` in an environment is faster from then on. */
 import { resolve } from "node:path";
 import type { Command } from "commander";
+import { freshnessOptions, freshnessText, sameFreshness } from "../../image/freshness.ts";
+import type { FreshnessOptions } from "../../image/freshness.ts";
 import { openImage } from "../../image/reader.ts";
 import { flavourOf, versionText } from "../../inspect/summary.ts";
 import { PycdsError } from "../../base/errors.ts";
@@ -48,7 +50,12 @@ async function installHere(context: Context, options: InstallOptions): Promise<v
   collectFaults(all, (file) => checkInput(file, "cannot install the archive"));
   const { interpreter, site } = await chooseEnvironment(context, options);
   if (all.length === 0) abiOf(interpreter);
-  collectFaults(all, (file) => checkFits(file, interpreter));
+  const [first, ...others] = collectFaults(all, (file) => checkFits(file, interpreter));
+  for (const other of others) {
+    if (first === undefined || sameFreshness(first, other)) continue;
+    const why = `${first.file} ${freshnessText(first)}, ${other.file} ${freshnessText(other)}`;
+    throw new PycdsError("ARCHIVES_MIXED", "cannot install these archives", why, { next: "build them with the same of --digest and --sealed" });
+  }
   const addresses = all.length === bases.length ? new Map<number, bigint>() : constantAddresses(context, interpreter.executable);
   const result = install({ site, runtime: runtimeLibrary(interpreter.flavour), packageDir: pythonPackage, further, bases, addresses, ...(archive === undefined ? {} : { archive }) });
   printResult(context, options, { ...result, python: interpreter.executable, version: interpreter.version }, () => {
@@ -59,13 +66,14 @@ async function installHere(context: Context, options: InstallOptions): Promise<v
 }
 
 /** An archive that the runtime would refuse at every start is refused here, once. */
-function checkFits(archive: string, { hexversion, version, flavour }: InterpreterInfo): void {
+function checkFits(archive: string, { hexversion, version, flavour }: InterpreterInfo): FreshnessOptions & { readonly file: string } {
   const { header } = openImage(readInput(archive, "cannot install the archive"), archive);
   const built = flavourOf(header.abi_flags);
   if (header.hexversion !== hexversion || built !== flavour) {
     const why = `it is for CPython ${versionText(header.hexversion)}${buildText(built)}, this is ${version}${buildText(flavour)}`;
     throw new PycdsError("ARCHIVE_FOREIGN", "cannot install the archive", why, { file: archive, next: "build one for this interpreter with --venv DIR" });
   }
+  return { file: archive, ...freshnessOptions(header.required_features) };
 }
 
 function buildText(flavour: InterpreterInfo["flavour"]): string {
