@@ -27,9 +27,11 @@
 /*
  * A listing made less than this after the folder's mtime is not kept: the
  * kernel's clock ticks every 1 to 10 ms, so a file added right after the listing could
- * leave the mtime as it was.
+ * leave the mtime as it was. One of whole seconds may be a file system's that stores
+ * no more (the builder's racyForNs, src/archive/collect-folders.ts).
  */
 #define RACY_NS INT64_C(50000000)
+#define SECOND_NS INT64_C(1000000000)
 
 typedef struct Listing {
     int64_t mtime_ns;
@@ -49,7 +51,7 @@ static UnknownFolder *unknown;
 static size_t unknown_count, unknown_capacity;
 
 int64_t index_mtime_ns(const struct stat *st) {
-    return (int64_t)st->st_mtim.tv_sec * INT64_C(1000000000) + st->st_mtim.tv_nsec;
+    return (int64_t)st->st_mtim.tv_sec * SECOND_NS + st->st_mtim.tv_nsec;
 }
 
 static void listing_free(Listing *listing) {
@@ -85,7 +87,7 @@ static Listing *listing_make(const char *path, int64_t mtime_ns) {
     if (!listing) return NULL;
     clock_gettime(CLOCK_REALTIME, &now); /* before the listing begins */
     listing->mtime_ns = mtime_ns;
-    listing->racy = (int64_t)now.tv_sec * INT64_C(1000000000) + now.tv_nsec - mtime_ns < RACY_NS;
+    listing->racy = (int64_t)now.tv_sec * SECOND_NS + now.tv_nsec - mtime_ns < (mtime_ns % SECOND_NS == 0 ? SECOND_NS + RACY_NS : RACY_NS);
     size_t capacity = 0, count = 0;
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);

@@ -5,6 +5,7 @@
  *   harness taken FILE              the same, with the archive's preferred base occupied
  *   harness load FILE               loads every unit; one line each
  *   harness find FILE [FOLDER NAME]…   what index.c finds; one line each
+ *   harness racy FILE FOLDER MTIME NOW NAME   FOLDER listed at a time, then NAME.py comes and the mtime is put back (all in ns)
  *   harness flip FILE SCRATCH       flips each byte of header, table and eager sections: who is not refused?
  *   harness tables FILE SCRATCH SEED COUNT   random damage to what is read at start, digests made right again
  *   harness units FILE SCRATCH SEED COUNT    random damage to relocations and objects, digests made right again
@@ -16,6 +17,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -23,6 +25,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "bytes.h"
@@ -85,6 +89,38 @@ static void run_find(char **arguments, int count) {
         const StampResult stamp = use_found(&a, &found, path, sizeof path);
         printf("%s%s%s%s\n", path, found.is_package ? " (package)" : "", stamp == STAMP_FRESH ? "" : ": ", why);
     }
+    archive_close(&a);
+}
+
+static int64_t fake_now; /* ns; 0: the clock's */
+
+int __real_clock_gettime(clockid_t clock, struct timespec *time);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *time);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *time) {
+    if (fake_now == 0) return __real_clock_gettime(clock, time);
+    *time = (struct timespec){fake_now / 1000000000, fake_now % 1000000000};
+    return 0;
+}
+
+static void set_mtime(const char *path, int64_t mtime) {
+    const struct timespec times[2] = {{0, UTIME_OMIT}, {mtime / 1000000000, mtime % 1000000000}};
+    CHECK(utimensat(AT_FDCWD, path, times, 0) == 0);
+}
+
+static void run_racy(char **arguments) {
+    char file[PATH_MAX];
+    Archive a;
+    const char *folder = arguments[1], *name = arguments[4];
+    const int64_t mtime = strtoll(arguments[2], NULL, 10);
+    CHECK(archive_open(arguments[0], &a, why) == 0);
+    fake_now = strtoll(arguments[3], NULL, 10);
+    set_mtime(folder, mtime);
+    CHECK(index_find_unknown(&a, folder, strlen(folder), name, strlen(name)) == FIND_ABSENT);
+    CHECK(snprintf(file, sizeof file, "%s/%s.py", folder, name) < (int)sizeof file);
+    const int fd = open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+    CHECK(fd >= 0 && close(fd) == 0);
+    set_mtime(folder, mtime);
+    puts(index_find_unknown(&a, folder, strlen(folder), name, strlen(name)) == FIND_ABSENT ? "kept" : "listed again");
     archive_close(&a);
 }
 
@@ -166,6 +202,8 @@ int main(int argc, char **argv) {
         load_all(&a, &loads, 1);
     } else if (strcmp(mode, "find") == 0 && argc > 2) {
         run_find(argv + 2, argc - 2);
+    } else if (strcmp(mode, "racy") == 0 && argc == 7) {
+        run_racy(argv + 2);
     } else if (strcmp(mode, "flip") == 0 && argc == 4) {
         damage_flip(argv[2], argv[3]);
     } else if (strcmp(mode, "tables") == 0 && argc == 6) {

@@ -62,6 +62,19 @@ describe.skipIf(python === undefined)(`the path index${missing}`, () => {
     expect(found(good, [[file("nowhere"), "x"], [file("unknown/module.py"), "x"]])).toEqual(["ask", "ask"]);
   });
 
+  const second = 1_000_000_000n;
+  it.each<readonly [string, bigint, bigint, string]>([
+    ["40 ms after a change", 1_600_000_000n * second + 1n, 40_000_000n, "listed again"],
+    ["0.9 s after a change", 1_600_000_000n * second + 1n, 900_000_000n, "kept"],
+    ["0.9 s after a whole second, perhaps all that the file system stores", 1_600_000_000n * second, 900_000_000n, "listed again"],
+    ["1.06 s after a whole second", 1_600_000_000n * second, 1_060_000_000n, "kept"],
+    ["before a change, by its clock", 1_600_000_000n * second + 1n, -second, "listed again"],
+  ])("a listing made %s", (_, mtime, later, expected) => {
+    const folder = file(`racy-${mtime}-${later}`);
+    mkdirSync(folder);
+    expect(harness(sanitized, ["racy", good, folder, String(mtime), String(mtime + later), "late"]).stdout).toBe(`${expected}\n`);
+  });
+
   it("follows what happens to files and folders", () => {
     if (python === undefined) return;
     cpSync(file("tree"), file("moving"), { recursive: true, filter: (path) => !path.includes("__pycache__") });
