@@ -37,6 +37,15 @@ static int file_digest(const char *path, uint64_t size, uint64_t *digest) {
     return result;
 }
 
+/*
+ * int(st.st_mtime), as importlib compares it (SourceFileLoader.path_stats, SourceLoader.get_code). st_mtime is a double made
+ * of seconds and nanoseconds (Modules/posixmodule.c, fill_time), so the last hundred of a second's count as the next one.
+ */
+static uint32_t importlib_mtime(const struct stat *st) {
+    const double nanos = 1e-9 * (double)st->st_mtim.tv_nsec;
+    return (uint32_t)(int64_t)((double)st->st_mtim.tv_sec + nanos);
+}
+
 StampResult index_stamp(const Archive *a, const Found *found, const char *path, char why[PYCDS_WHY]) {
     const PycdsEntry *entry = found->file;
     struct stat st;
@@ -49,7 +58,7 @@ StampResult index_stamp(const Archive *a, const Found *found, const char *path, 
     case PYCDS_STAMP_NONE:
         return STAMP_FRESH; /* no code: an extension, of which stock also checks no more than that it is a file */
     case PYCDS_STAMP_SOURCE:
-        if ((uint32_t)st.st_mtim.tv_sec != (uint32_t)entry->stamp_mtime || (uint32_t)st.st_size != (uint32_t)entry->stamp_size) {
+        if (importlib_mtime(&st) != (uint32_t)entry->stamp_mtime || (uint32_t)st.st_size != (uint32_t)entry->stamp_size) {
             snprintf(why, PYCDS_WHY, "source changed");
             return STAMP_STALE;
         }
@@ -134,7 +143,7 @@ PycResult index_pyc(const Archive *a, const Found *found, const char *path, cons
     enum { HASH_BASED = 1, CHECK_SOURCE = 2 };
     if (a->header->required_features & (PYCDS_FEATURE_SEALED | PYCDS_FEATURE_CONTENTS)) return PYC_KEPT;
     if (read_header(pyc, header) == 0 && header[0] == a->header->pyc_magic) {
-        if (header[1] == 0 && stat(path, &st) == 0 && header[2] == (uint32_t)st.st_mtim.tv_sec && header[3] == (uint32_t)st.st_size) return PYC_KEPT;
+        if (header[1] == 0 && stat(path, &st) == 0 && header[2] == importlib_mtime(&st) && header[3] == (uint32_t)st.st_size) return PYC_KEPT;
         /* What an unchecked one holds is what stock runs, whatever the source is: it was none when the archive was built. */
         if (header[1] == HASH_BASED) return PYC_OTHER;
         if (header[1] == (HASH_BASED | CHECK_SOURCE)) return entry->stamp_kind == PYCDS_STAMP_DIGEST ? PYC_KEPT : PYC_OTHER;

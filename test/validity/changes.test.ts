@@ -44,6 +44,20 @@ for (const { name: title, version, python } of all) {
       expect(events.summary).toMatch(new RegExp(`^hit=${events.hit.length} miss=0 stale=0 archive=`));
     });
 
+    it("a mtime in the last hundred nanoseconds of a second counts as the next one, which is what importlib writes into a .pyc", () => {
+      const settle = "import os; os.utime('lib/plain.py', ns=(0, 1_700_000_000_999_999_950))";
+      world.must(world.stock(["-c", settle]));
+      world.archive(["app/main.py"]);
+      const events = same();
+      expect([events.stale, events.miss]).toEqual([[], []]);
+      expect(events.hit).toContain("plain");
+      // there is a .pyc, but its folder was touched: it is looked at
+      utimesSync(world.path("lib/__pycache__"), 1, 1);
+      expect(same().miss).toEqual([]);
+      world.must(world.stock(["-c", settle.replace("_999_999_950", "_999_999_500")]));
+      expect(same().stale).toEqual(["plain: source changed"]);
+    });
+
     it("a source edited in place is stale, the rest is served", () => {
       appendFileSync(world.path("lib/pkg/inner.py"), "value = 'edited'\n");
       const events = same();
