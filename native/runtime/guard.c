@@ -9,6 +9,7 @@
 #include "state.h"
 
 #include <stdio.h>
+#include <string.h>
 
 typedef enum Place { IN_BOOTSTRAP, IN_EXTERNAL, ON_PATH_FINDER, ON_FILE_FINDER, ON_SOURCE, ON_SOURCELESS, ON_EXTENSION } Place;
 
@@ -140,6 +141,27 @@ static int learn_stock_finder(void) {
     Py_DecRef(finder);
     Py_DecRef(root);
     return known ? 0 : -1;
+}
+
+static int is_suffix_row(PyObject *row, const Archive *a, const PycdsSuffix *suffix) {
+    PyObject *const loaders[] = {[PYCDS_SUFFIX_EXTENSION] = state.extension_loader, [PYCDS_SUFFIX_SOURCE] = state.source_loader, [PYCDS_SUFFIX_SOURCELESS] = state.sourceless_loader};
+    if (!row || !py_is_tuple(row) || PyTuple_Size(row) != 2 || suffix->loader >= sizeof loaders / sizeof loaders[0]) return 0;
+    Py_ssize_t length;
+    PyObject *text = PyTuple_GetItem(row, 0);
+    const char *have = py_is_str(text) ? PyUnicode_AsUTF8AndSize(text, &length) : NULL;
+    return have && length == (Py_ssize_t)suffix->length && memcmp(have, archive_string(a, suffix->suffix), suffix->length) == 0 && PyTuple_GetItem(row, 1) == loaders[suffix->loader];
+}
+
+int guard_suffixes(const Archive *a, char why[PYCDS_WHY]) {
+    Py_ssize_t count = py_is_list(finder_loaders) ? PyList_Size(finder_loaders) : -1;
+    int same = count == (Py_ssize_t)a->suffix_count;
+    for (Py_ssize_t i = 0; same && i < count; i++) {
+        same = is_suffix_row(PyList_GetItem(finder_loaders, i), a, &a->suffixes[i]);
+        if (!same) snprintf(why, PYCDS_WHY, "this Python's finders look for other suffixes than %s; build it with this Python", archive_string(a, a->suffixes[i].suffix));
+    }
+    if (count != (Py_ssize_t)a->suffix_count) snprintf(why, PYCDS_WHY, "this Python's finders look for %zd suffixes, it has %u; build it with this Python", count, (unsigned)a->suffix_count);
+    PyErr_Clear();
+    return same ? 0 : -1;
 }
 
 int guard_init(char why[PYCDS_WHY]) {

@@ -21,7 +21,7 @@
 /* One archive: 0, or -1 with a reason; nothing of it is left then. */
 static int open_layer(const char *path, Archive *archive, char why[PYCDS_WHY]) {
     if (archive_open(path, archive, why) < 0) return -1;
-    if (selfcheck(archive, why) == 0 && externals_init(archive) == 0) return 0;
+    if (selfcheck(archive, why) == 0 && guard_suffixes(archive, why) == 0 && externals_init(archive) == 0) return 0;
     if (PyErr_Occurred()) {
         PyErr_Clear();
         snprintf(why, PYCDS_WHY, "no memory");

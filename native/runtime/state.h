@@ -100,6 +100,8 @@ char *layers_installed(void);
 
 /* Remembers what the archive stands in for. 0; -1 with a reason when it is not stock's already now. */
 int guard_init(char why[PYCDS_WHY]);
+/* Do FileFinders look for the suffixes that the archive's index goes by? They name the C library and the build (musl, glibc). 0; -1 with a reason. */
+int guard_suffixes(const Archive *archive, char why[PYCDS_WHY]);
 /* A Python function that importlib itself defined. */
 int guard_is_importlib_function(PyObject *object);
 /* 1 while all of it is unmodified; 0 with a reason (static text) otherwise. Never leaves an exception. */

@@ -9,7 +9,7 @@ import { abiId, knownAbis } from "../../src/abi/load.ts";
 import { builtPycds } from "../support/built.ts";
 import { tell } from "../support/matrix.ts";
 import { served } from "../support/served.ts";
-import { pycds, World } from "../validity/world.ts";
+import { pycds, readEvents, World } from "../validity/world.ts";
 import type { Outcome } from "../validity/world.ts";
 
 /** Whoever wants to start a process is told off, and found out. */
@@ -69,6 +69,26 @@ for (const { name: title, version, python } of served()) {
       expect(here.byteLength).toBeGreaterThan(100_000);
       expect(Buffer.compare(here, there)).toBe(0);
       tell(task, { oracle, minor: python?.minor ?? 0, text: `${version} (${python?.release ?? ""}): ${there.byteLength} bytes, the same` });
+    });
+
+    it("one for the same Python with another C library is refused here: its finders look for other suffixes", () => {
+      const stamps = readFileSync(at("app.stamps"), "utf8");
+      const musl = stamps.replaceAll("-linux-gnu.so", "-linux-musl.so");
+      expect(musl).not.toBe(stamps);
+      writeFileSync(at("musl.stamps"), musl);
+      const fewer = JSON.parse(stamps) as { interpreter: { suffixes: unknown[] } };
+      fewer.interpreter.suffixes.splice(1, 1);
+      writeFileSync(at("fewer.stamps"), JSON.stringify(fewer));
+      for (const [name, why] of [["musl", /look for other suffixes than \.cpython-.*-linux-musl\.so; build it with this Python$/], ["fewer", /look for \d suffixes, it has \d; /], ["app", undefined]] as const) {
+        const archive = at(`${name}-suffixes.pycds`);
+        expect(target(targetOf("linux-x86_64"), at(`${name}.stamps`), archive)).toMatchObject({ status: 0 });
+        const log = at(`${name}-suffixes.log`);
+        world.must(world.spawn([process.execPath, pycds, "run", "-a", archive, "-a", at(`${name}-own.pycds`), "--", world.exe, "app/main.py"], { PYCDS_LOG: log }));
+        const { refused, hit } = readEvents(log);
+        const mine = refused.filter((line) => line.startsWith(archive));
+        expect(mine).toEqual(why === undefined ? [] : [expect.stringMatching(why)]);
+        expect(hit.length > 0).toBe(why === undefined);
+      }
     });
 
     const arm = targetOf("linux-aarch64");
