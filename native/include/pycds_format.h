@@ -81,7 +81,7 @@ enum {
     PYCDS_STAMP_NONE = 0, /* nothing to check (no code archived) */
     PYCDS_STAMP_SOURCE = 1, /* source: st_mtime in s mod 2^32 and st_size mod 2^32 equal, as importlib compares them with the .pyc */
     PYCDS_STAMP_PYC = 2, /* the .pyc named by stamp_file: st_mtime in ns and st_size equal; the source (if any) is a regular file */
-    PYCDS_STAMP_DIGEST = 3, /* the source's size and XXH3 digest of its contents equal */
+    PYCDS_STAMP_DIGEST = 3, /* size and XXH3 digest of contents equal: of the .pyc named by stamp_file, or, without one, of the source */
 };
 
 /* Pure.kind: which function, and of what */
@@ -318,7 +318,7 @@ typedef struct PycdsEntry {
     uint16_t suffix; /* suffix index of the file (source, extension, sourceless) */
     uint32_t unit; /* unit index of the code, or none: not archived, ask stock */
     uint32_t child; /* folder index of NAME/ where that is a folder of the index (always for package and namespace), else none. FileFinder probes NAME/__init__* at every lookup, so for other kinds than package __init__ must still be missing there */
-    uint32_t stamp_file; /* stampKind.pyc: string, the .pyc's path below the folder; else none */
+    uint32_t stamp_file; /* string, the path below the folder of the .pyc that the stamp is of: always of stampKind.pyc, perhaps of stampKind.digest; else none */
     uint32_t reason; /* string: why no code is archived, or none */
     int64_t stamp_mtime; /* see stampKind (seconds or ns) */
     uint64_t stamp_size; /* see stampKind */

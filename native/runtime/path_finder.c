@@ -129,7 +129,7 @@ static int leaves_pyc(Answer *answer, const char *path) {
     PyObject *prefix = py_sys_get("pycache_prefix");
     const int elsewhere = prefix && prefix != PY_NONE;
     Py_DecRef(prefix);
-    if (found->file->stamp_kind == PYCDS_STAMP_PYC) {
+    if (found->file->stamp_file != PYCDS_NONE) {
         /* That .pyc was compared; with a prefix stock does not look at it. */
         if (elsewhere) answer->why = "sys.pycache_prefix";
         return !elsewhere;

@@ -46,9 +46,17 @@ static uint32_t importlib_mtime(const struct stat *st) {
     return (uint32_t)(int64_t)((double)st->st_mtim.tv_sec + nanos);
 }
 
+/* The .pyc that an entry's stamp names: its path into `pyc`, and *st; 0, or -1 where it is none. */
+static int stamped_pyc(const Archive *a, const Found *found, char pyc[PATH_MAX], struct stat *st) {
+    size_t length;
+    const int n = snprintf(pyc, PATH_MAX, "%s/%s", place_path(a, found->folder, &length), archive_string(a, found->file->stamp_file));
+    return n > 0 && n < PATH_MAX && stat(pyc, st) == 0 ? 0 : -1;
+}
+
 StampResult index_stamp(const Archive *a, const Found *found, const char *path, char why[PYCDS_WHY]) {
     const PycdsEntry *entry = found->file;
     struct stat st;
+    char pyc[PATH_MAX];
     if (a->header->required_features & PYCDS_FEATURE_SEALED) return STAMP_FRESH;
     if (stat(path, &st) != 0 || !S_ISREG(st.st_mode)) {
         snprintf(why, PYCDS_WHY, "file is gone");
@@ -63,20 +71,18 @@ StampResult index_stamp(const Archive *a, const Found *found, const char *path, 
             return STAMP_STALE;
         }
         return STAMP_FRESH;
-    case PYCDS_STAMP_PYC: {
-        char pyc[PATH_MAX];
-        size_t length;
-        int n = snprintf(pyc, sizeof pyc, "%s/%s", place_path(a, found->folder, &length), archive_string(a, entry->stamp_file));
-        if (n < 0 || (size_t)n >= sizeof pyc || stat(pyc, &st) != 0 || index_mtime_ns(&st) != entry->stamp_mtime || (uint64_t)st.st_size != entry->stamp_size) {
+    case PYCDS_STAMP_PYC:
+        if (stamped_pyc(a, found, pyc, &st) != 0 || index_mtime_ns(&st) != entry->stamp_mtime || (uint64_t)st.st_size != entry->stamp_size) {
             snprintf(why, PYCDS_WHY, ".pyc changed");
             return STAMP_STALE;
         }
         return STAMP_FRESH;
-    }
     case PYCDS_STAMP_DIGEST: {
         uint64_t digest;
-        if ((uint64_t)st.st_size != entry->stamp_size || file_digest(path, entry->stamp_size, &digest) != 0 || digest != entry->stamp_digest) {
-            snprintf(why, PYCDS_WHY, "source contents changed");
+        const int of_pyc = entry->stamp_file != PYCDS_NONE;
+        if ((of_pyc && stamped_pyc(a, found, pyc, &st) != 0) || (uint64_t)st.st_size != entry->stamp_size ||
+            file_digest(of_pyc ? pyc : path, entry->stamp_size, &digest) != 0 || digest != entry->stamp_digest) {
+            snprintf(why, PYCDS_WHY, "%s contents changed", of_pyc ? ".pyc" : "source");
             return STAMP_STALE;
         }
         return STAMP_FRESH;

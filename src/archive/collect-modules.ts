@@ -126,9 +126,11 @@ async function pycContent(request: ModulesRequest, file: string, choice: Extract
       const stamp = digestStamp(request.view, file, choice.source);
       return stamp === undefined ? { why: changed } : { pyc: choice.pyc, pycFile: choice.file, stamp };
     }
-    case "unchecked":
-      // stock looks at the .pyc alone, whatever the source holds: so does the stamp, with --digest too
-      return pycStamped(request, choice.file, `__pycache__/${choice.file.slice(choice.file.lastIndexOf("/") + 1)}`);
+    case "unchecked": {
+      // stock looks at the .pyc alone, whatever the source holds: so does the stamp
+      const below = `__pycache__/${choice.file.slice(choice.file.lastIndexOf("/") + 1)}`;
+      return request.digest ? pycDigested(request, choice.file, below) : pycStamped(request, choice.file, below);
+    }
   }
 }
 
@@ -147,13 +149,17 @@ function digestStamp(view: TreeView, file: string, facts: FileFacts): ModuleStam
 }
 
 async function sourcelessContent(request: ModulesRequest, file: string): Promise<Content> {
-  if (!request.digest) return pycStamped(request, file, file.slice(file.lastIndexOf("/") + 1));
+  // the runtime digests the file that was found, which here is the .pyc
+  return request.digest ? pycDigested(request, file) : pycStamped(request, file, file.slice(file.lastIndexOf("/") + 1));
+}
+
+/** A .pyc stamped with its contents. */
+function pycDigested(request: ModulesRequest, file: string, below?: string): Content {
   const facts = request.view.stat(file);
   if (facts?.kind !== "file") return { why: "its .pyc is gone" };
   const pyc = request.view.read(file);
-  // the runtime digests the file that was found, which here is the .pyc
-  const stamp = digestStamp(request.view, file, facts);
-  return pyc === undefined || stamp === undefined ? { why: changed } : checkedPyc(request, pyc, file, stamp);
+  if (pyc === undefined || pyc.byteLength !== facts.size) return { why: changed };
+  return checkedPyc(request, pyc, file, { kind: "digest", digest: xxh3(pyc), size: pyc.byteLength, ...(below === undefined ? {} : { file: below }) });
 }
 
 /** A .pyc stamped with its own mtime and size: read when it is at rest, as collect-folders.ts does with folders. */

@@ -19,7 +19,7 @@ function describeStamp(stamp: ModuleStamp): ImageStamp {
     case "pyc":
       return { kind: "pyc", file: stamp.file, mtime_ns: String(stamp.mtimeNs), size: stamp.size };
     case "digest":
-      return { kind: "digest", digest: stamp.digest.toString(16).padStart(16, "0"), size: stamp.size };
+      return { kind: "digest", digest: stamp.digest.toString(16).padStart(16, "0"), size: stamp.size, ...(stamp.file === undefined ? {} : { file: stamp.file }) };
   }
 }
 

@@ -7,7 +7,8 @@ import type { TreeView } from "./collect-view.ts";
 import { folderOf } from "./path-index.ts";
 
 export function isStale({ file, stamp }: Pick<ImageModule, "file" | "stamp">, view: TreeView = machineView): boolean {
-  const facts = view.stat(stamp.kind === "pyc" ? `${folderOf(file)}/${stamp.file}` : file);
+  const stamped = stamp.kind === "source" || stamp.file === undefined ? file : `${folderOf(file)}/${stamp.file}`;
+  const facts = view.stat(stamped);
   if (facts?.kind !== "file") return true;
   switch (stamp.kind) {
     case "source":
@@ -15,7 +16,7 @@ export function isStale({ file, stamp }: Pick<ImageModule, "file" | "stamp">, vi
     case "pyc":
       return String(facts.mtimeNs) !== stamp.mtime_ns || facts.size !== stamp.size;
     case "digest": {
-      const contents = facts.size === stamp.size ? view.read(file) : undefined;
+      const contents = facts.size === stamp.size ? view.read(stamped) : undefined;
       return contents === undefined || xxh3(contents).toString(16).padStart(16, "0") !== stamp.digest;
     }
   }

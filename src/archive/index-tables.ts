@@ -53,7 +53,10 @@ function stampFields(stamp: ModuleStamp, strings: StringTable): StampFields {
     case "pyc":
       return { ...noStamp, stamp_kind: stampKind.pyc, stamp_file: strings.add(stamp.file).ref, stamp_mtime: stamp.mtimeNs, stamp_size: BigInt(stamp.size) };
     case "digest":
-      return { ...noStamp, stamp_kind: stampKind.digest, stamp_size: BigInt(stamp.size), stamp_digest: stamp.digest };
+      return {
+        ...noStamp, stamp_kind: stampKind.digest, stamp_size: BigInt(stamp.size), stamp_digest: stamp.digest,
+        ...(stamp.file === undefined ? {} : { stamp_file: strings.add(stamp.file).ref }),
+      };
   }
 }
 

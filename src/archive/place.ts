@@ -36,7 +36,7 @@ function mismatch(module: ModuleInput, entry: IndexedEntry | undefined): string 
 
 /** The stamp with its .pyc named below the folder, as entries record it; undefined: it lies elsewhere. */
 function belowFolder(folder: string, stamp: ModuleStamp): ModuleStamp | undefined {
-  if (stamp.kind !== "pyc" || !stamp.file.startsWith("/")) return stamp;
+  if (stamp.kind === "source" || stamp.file?.startsWith("/") !== true) return stamp;
   const prefix = joinPath(folder, "");
   return stamp.file.startsWith(prefix) ? { ...stamp, file: stamp.file.slice(prefix.length) } : undefined;
 }

@@ -37,8 +37,8 @@ export type ModuleStamp =
   | { readonly kind: "source"; readonly mtime: number; readonly size: number }
   /** mtime (ns) and size of the .pyc itself: unchecked-hash and sourceless modules. */
   | { readonly kind: "pyc"; readonly file: string; readonly mtimeNs: bigint; readonly size: number }
-  /** XXH3 of the source's contents: checked-hash modules and --digest. */
-  | { readonly kind: "digest"; readonly digest: bigint; readonly size: number };
+  /** XXH3 of the source's contents: checked-hash modules and --digest; with `file` of that .pyc's: unchecked-hash modules and --digest. */
+  | { readonly kind: "digest"; readonly digest: bigint; readonly size: number; readonly file?: string };
 
 /** One module whose code goes into the archive. */
 export interface ModuleInput {

@@ -7,8 +7,8 @@ const stamp = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("source"), mtime: z.number(), size: z.number() }),
   /** mtime in ns, as decimal text: it does not fit into a JSON number. */
   z.object({ kind: z.literal("pyc"), file: z.string(), mtime_ns: z.string(), size: z.number() }),
-  /** XXH3 as 16 hex digits. */
-  z.object({ kind: z.literal("digest"), digest: z.string(), size: z.number() }),
+  /** XXH3 as 16 hex digits; `file`: of that .pyc, below the folder, instead of the module's own file. */
+  z.object({ kind: z.literal("digest"), digest: z.string(), size: z.number(), file: z.string().optional() }),
 ]);
 
 const metaSchema = z.object({

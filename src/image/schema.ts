@@ -110,7 +110,7 @@ export const stampKind = {
   source: 1,
   /** the .pyc named by stamp_file: st_mtime in ns and st_size equal; the source (if any) is a regular file */
   pyc: 2,
-  /** the source's size and XXH3 digest of its contents equal */
+  /** size and XXH3 digest of contents equal: of the .pyc named by stamp_file, or, without one, of the source */
   digest: 3,
 } as const;
 
@@ -245,7 +245,7 @@ export const structs = {
       f("suffix", "u16", "suffix index of the file (source, extension, sourceless)"),
       f("unit", "u32", "unit index of the code, or none: not archived, ask stock"),
       f("child", "u32", "folder index of NAME/ where that is a folder of the index (always for package and namespace), else none. FileFinder probes NAME/__init__* at every lookup, so for other kinds than package __init__ must still be missing there"),
-      f("stamp_file", "u32", "stampKind.pyc: string, the .pyc's path below the folder; else none"),
+      f("stamp_file", "u32", "string, the path below the folder of the .pyc that the stamp is of: always of stampKind.pyc, perhaps of stampKind.digest; else none"),
       f("reason", "u32", "string: why no code is archived, or none"),
       f("stamp_mtime", "i64", "see stampKind (seconds or ns)"),
       f("stamp_size", "u64", "see stampKind"),

@@ -168,7 +168,7 @@ class TableChecks {
 
     if (entry.stamp_kind > stampKind.digest) bad("stamp_kind", `${entry.stamp_kind} does not exist`);
     if ((entry.stamp_kind === stampKind.none) !== (entry.unit === none)) bad("stamp_kind", entry.unit === none ? "a stamp without code" : "code without a stamp");
-    if (entry.stamp_kind === stampKind.pyc) this.text(entry.stamp_file, this.row("entries", index, "stamp_file"));
+    if (entry.stamp_kind === stampKind.pyc || (entry.stamp_kind === stampKind.digest && entry.stamp_file !== none)) this.text(entry.stamp_file, this.row("entries", index, "stamp_file"));
     else if (entry.stamp_file !== none) bad("stamp_file", `${entry.stamp_file} does not go with stamp kind ${entry.stamp_kind}`);
     this.stamp(entry, bad);
     if (entry.unit === none) return;

@@ -190,7 +190,7 @@ py_compile.compile(site + "/sourceless.py", cfile=site + "/sourceless.pyc")`;
     expect(await stampsOf(true)).toEqual(new Map<string, unknown>([
       ["timestamp", digestOf("timestamp.py")],
       ["checked", digestOf("checked.py")],
-      ["unchecked", pycStamp(`__pycache__/${unchecked}`)],
+      ["unchecked", { ...digestOf(`__pycache__/${unchecked}`), file: `__pycache__/${unchecked}` }],
       ["sourceless", digestOf("sourceless.pyc")],
       ["stale_checked", digestOf("stale_checked.py")],
     ]));

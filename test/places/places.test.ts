@@ -300,6 +300,24 @@ for (const { title, version, python } of placePythons()) {
         }
       });
 
+      it("unchecked hash-based ones with --digest: the .pyc's contents count, whatever its mtime is", () => {
+        const folder = pair((each) => world.must(world.spawn([world.exe, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", world.path(each)])));
+        const archive = built("unchecked-digest.pycds", folder, ["--digest"]);
+        const deep = world.path(folder, "shaped/inner/deep.py");
+        const [pyc = ""] = written(world.path(folder, "shaped/inner")).filter((name) => name.includes("deep"));
+        const before = statSync(pyc);
+        utimesSync(pyc, 1, 1);
+        expect(names(world.same([archive], [world.exe], "shaped", there(folder)).hit)).toEqual(all);
+        // what stock runs: another .pyc of the same size and mtime; the source is as it was
+        const text = readFileSync(deep, "utf8");
+        world.write(`${folder}/shaped/inner/deep.py`, text.replaceAll("deeper", "DEEPER"));
+        world.must(world.spawn([world.exe, "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash", deep]));
+        world.write(`${folder}/shaped/inner/deep.py`, text);
+        utimesSync(pyc, before.atime, before.mtime);
+        expect(statSync(pyc).size).toBe(before.size);
+        expect(world.same([archive], [world.exe], "shaped", there(folder)).stale).toEqual(["shaped.inner.deep: .pyc contents changed"]);
+      });
+
       it("unchecked hash-based ones that take the place of others after the build are stock's to run", () => {
         const folder = pair(() => undefined);
         const archive = built("replaced.pycds", folder);
