@@ -46,6 +46,8 @@ const parts = [
   { name: "_pycds_t.so", folder: "native/runtime", flags: [...shared, "-DPYCDS_FREE_THREADED"], libraries: [] },
   // Preloaded into any process, also one that has no Python in it: nothing may stay undefined.
   { name: "pycds_launch.so", folder: "native/launch", flags: [...shared, "-Wl,-z,defs"], libraries: ["-ldl"] },
+  // The same where a warm image is built: it also notes what C code reads of the environment.
+  { name: "pycds_launch_warm.so", folder: "native/launch", flags: [...shared, "-Wl,-z,defs", "-DPYCDS_LAUNCH_WARM"], libraries: ["-ldl"] },
   { name: "pycds_warm.so", folder: "native/warm", flags: shared, libraries: ["-ldl"] },
   { name: "pycds_restore", folder: "native/warm/restorer", flags: restorer, libraries: [], sanitizable: false, only: "x64" },
   { name: "pycds_pairs", folder: "native/bench", flags: ["-O2"], libraries: [] },

@@ -60,9 +60,32 @@ static bool keep_environment(void) {
     return warm_environment != NULL;
 }
 
+static bool write_environment(void) {
+    char path[4096];
+    if ((size_t)snprintf(path, sizeof path, "%s/environment", warm_work) >= sizeof path) return false;
+    int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    bool written = file >= 0;
+    for (size_t i = 0; written && warm_environment[i] != NULL; i++) {
+        size_t size = strlen(warm_environment[i]) + 1;
+        written = write(file, warm_environment[i], size) == (ssize_t)size;
+    }
+    return file >= 0 && close(file) == 0 && written;
+}
+
+/* What is left of it has no place in an image. */
+void warm_forget_environment(void) {
+    for (size_t i = 0; warm_environment != NULL && warm_environment[i] != NULL; i++) {
+        explicit_bzero(warm_environment[i], strlen(warm_environment[i]));
+        free(warm_environment[i]);
+    }
+    free(warm_environment);
+    warm_environment = NULL;
+}
+
 const char *pycds_warm_begin(const char *work) {
     if (work == NULL || *work == '\0' || (warm_work = strdup(work)) == NULL) return "no folder to work in";
     if (!keep_environment()) return "memory ran out";
+    if (!write_environment()) return "its folder cannot be written";
     /* Ctrl-C ends the command line; we, who wait for a parked child, end with it, and the child with us (park.c). A child that we fork does not inherit this. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) return "the parent's end cannot be followed";
 #if defined(__x86_64__) && defined(__GLIBC__)

@@ -172,6 +172,27 @@ static void renew_auxiliary_vector(const WarmStart *start) {
     }
 }
 
+/*
+ * The strings that the kernel put on the stack: a restored process has its own. Those
+ * that C code asked for stay, since it may keep pointers to them.
+ */
+static void wipe_kernel_environment(void) {
+    extern void *__libc_stack_end;
+    uint64_t *stack = __libc_stack_end;
+    for (char **entry = (char **)(stack + 1 + *stack + 1); *entry != NULL; entry++) {
+        char *equals = strchr(*entry, '=');
+        if (equals != NULL && !watch_was_read(*entry, (size_t)(equals - *entry))) explicit_bzero(equals + 1, strlen(equals + 1));
+    }
+}
+
+static bool has_signals_blocked;
+
+void park_let_signals_in(void) {
+    if (!has_signals_blocked) return;
+    has_signals_blocked = false;
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &resumed->mask, NULL, sizeof resumed->mask);
+}
+
 static void after_fork_child(void) {
     if (!armed) return;
     armed = false;
@@ -183,10 +204,12 @@ static void after_fork_child(void) {
         warm_refuse(why);
         _exit(WARM_EXIT_FAILED);
     }
+    wipe_kernel_environment();
     const WarmStart *start = save_registers(&parked.state);
     if (start != NULL) {
         /* Here every restored process begins. */
         resumed = start;
+        has_signals_blocked = true;
         environ = start->envp;
         renew_auxiliary_vector(start);
         return;

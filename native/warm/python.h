@@ -18,7 +18,10 @@ typedef struct PyMethodDef {
     int ml_flags;
     const char *ml_doc;
 } PyMethodDef;
+#define METH_VARARGS 1
+#define METH_KEYWORDS 2
 #define METH_NOARGS 4
+#define METH_O 8
 
 extern PyObject _Py_NoneStruct, PyLong_Type;
 extern PyObject *PyExc_SystemExit, *PyExc_KeyboardInterrupt;
@@ -46,6 +49,8 @@ extern int PyList_Append(PyObject *list, PyObject *item);
 extern Py_ssize_t PyList_Size(PyObject *list);
 extern PyObject *PyList_GetItem(PyObject *list, Py_ssize_t index); /* borrowed */
 extern PyObject *PyBytes_FromString(const char *text);
+extern int PyBytes_AsStringAndSize(PyObject *bytes, char **text, Py_ssize_t *size);
+extern PyObject *PyObject_Call(PyObject *function, PyObject *arguments, PyObject *keywords);
 extern PyObject *PyDict_New(void);
 extern PyObject *PyDict_GetItemString(PyObject *dict, const char *key); /* borrowed */
 extern int PyDict_SetItemString(PyObject *dict, const char *key, PyObject *value);

@@ -94,8 +94,6 @@ static PyObject *freeze(PyObject *self, PyObject *unused) {
     return result;
 }
 
-static PyMethodDef freeze_definition = {"freeze", freeze, METH_NOARGS, NULL};
-
 /* Forks and parks the child. Returns in restored processes only. NULL with an exception. */
 static PyObject *park(PyObject *self, PyObject *unused) {
     (void)self, (void)unused;
@@ -122,7 +120,26 @@ static PyObject *park(PyObject *self, PyObject *unused) {
     return driver_call("restored", Py_BuildValue("(NNK)", strings(start->argv + 1, given), strings(start->envp, variables), (unsigned long long)start->ignored));
 }
 
-static PyMethodDef park_definition = {"park", park, METH_NOARGS, NULL};
+/* Before what may take its time: the program's hooks. */
+static PyObject *let_signals_in(PyObject *self, PyObject *unused) {
+    (void)self, (void)unused;
+    park_let_signals_in();
+    return Py_BuildValue("");
+}
+
+/* The program's call: from here on it runs itself. */
+static PyObject *park_here(PyObject *self, PyObject *unused) {
+    PyObject *result = park(self, unused);
+    park_let_signals_in();
+    return result;
+}
+
+static PyMethodDef own_functions[] = {
+    {"park", park_here, METH_NOARGS, NULL},
+    {"freeze", freeze, METH_NOARGS, NULL},
+    {"let_signals_in", let_signals_in, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
 
 /* ---- running ---- */
 
@@ -285,17 +302,20 @@ static bool load_driver(void) {
     PyObject *code = driver == NULL ? NULL : Py_CompileString(source, "<pycds warm>", 257 /* Py_file_input */);
     free(source);
     if (code == NULL || PyDict_SetItemString(driver, "__builtins__", PyEval_GetBuiltins()) != 0) return false;
-    PyMethodDef *const functions[] = {&park_definition, &freeze_definition};
-    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
-        PyObject *function = PyCFunction_NewEx(functions[i], NULL, NULL);
-        if (function == NULL || PyDict_SetItemString(driver, functions[i]->ml_name, function) != 0) return false;
-        Py_DecRef(function);
+    PyMethodDef *const tables[] = {own_functions, watch_functions()};
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+        for (PyMethodDef *one = tables[i]; one->ml_name != NULL; one++) {
+            PyObject *function = PyCFunction_NewEx(one, NULL, NULL);
+            if (function == NULL || PyDict_SetItemString(driver, one->ml_name, function) != 0) return false;
+            Py_DecRef(function);
+        }
     }
     size_t count = 0;
     while (warm_environment[count] != NULL) count++;
     PyObject *variables = strings(warm_environment, count);
     if (variables == NULL || PyDict_SetItemString(driver, "initial_environment", variables) != 0) return false;
     Py_DecRef(variables);
+    warm_forget_environment();
     PyObject *result = PyEval_EvalCode(code, driver, driver);
     Py_DecRef(code);
     Py_DecRef(result);
@@ -303,6 +323,7 @@ static bool load_driver(void) {
 }
 
 int pycds_warm_run(void) {
+    watch_begin();
     if (!load_driver()) give_up("the driver cannot be loaded");
     /* the interpreter itself: the plan needs this start's arguments, so it is made behind the park. A program: it parks on its way. */
     PyObject *plan = driver_call("prepare", Py_BuildValue("(s)", warm_work));
@@ -315,6 +336,8 @@ int pycds_warm_run(void) {
         plan = driver_call("plan", Py_BuildValue("()"));
         if (plan == NULL) return end(status_of_exception());
     }
+    /* a Ctrl-C that came before is the program's */
+    park_let_signals_in();
     int status = run(plan);
     if (park_start() == NULL) {
         /* its output and its traceback are on the terminal */

@@ -12,6 +12,7 @@ typedef struct WarmStart {
     char **argv;
     char **envp;
     uint64_t *auxv;   /* pairs, ends with AT_NULL */
+    uint64_t mask;    /* the signals that our starter has blocked: until the process is whole, all are */
     uint64_t ignored; /* bit N-1: signal N was ignored by whoever started us, and stays so */
 } WarmStart;
 

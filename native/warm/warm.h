@@ -2,12 +2,14 @@
  * Building a warm image, the side of the process that is imaged. The launcher
  * (native/launch) loads this library before Python is initialised. Reading order:
  *   begin.c  a process ID that no process has; the fork handlers, before all others
+ *   watch.c  what imports draw and read that Python code cannot see
  *   run.c    Python is initialised: the driver (python/pycds_warm), the program, the end
  *   park.c   the child side of the fork stops here, and every restored process goes on here
  *
  * The protocol with the command line is a folder, WORK:
  *   WORK/driver.py     the driver's source
  *   WORK/request.json  what to do, read by the driver
+ *   WORK/environment   the environment that the program was started with; entries end with NUL
  *   WORK/facts.json    written by the driver before parking: modules, files, environment
  *   WORK/parked        a WarmState and 64 WarmSignal structs, written by the parked
  *                      process; when it is there the memory can be read. The command
@@ -31,6 +33,8 @@ enum { WARM_EXIT_THREADS = 77, WARM_EXIT_FAILED = 78 };
 extern const char *warm_work;
 /* The environment before Python was initialised; ends with NULL. */
 extern char **warm_environment;
+/* Overwrites and frees it. */
+void warm_forget_environment(void);
 /* What getpid() gives while the image is built. */
 extern int warm_fake_pid;
 
@@ -47,6 +51,19 @@ void park_arm(void);
 size_t park_threads(int *ids, size_t size);
 /* This start, in a restored process; NULL in the one that builds. */
 const WarmStart *park_start(void);
+
+/* Ends the blocking of signals that the restorer began; once. */
+void park_let_signals_in(void);
+
+/* ---- watch.c ---- */
+
+/* Imports begin. */
+void watch_begin(void);
+/* Whether C code has asked for this variable: it may have kept a pointer to the value. */
+bool watch_was_read(const char *name, size_t length);
+/* For the driver's namespace; ends with a NULL name. */
+struct PyMethodDef;
+struct PyMethodDef *watch_functions(void);
 
 #pragma GCC visibility pop
 

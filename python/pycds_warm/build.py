@@ -2,8 +2,8 @@
 
 This file, watch.py, start.py and end.py, one after the other, are the driver: native/warm/run.c
 executes it in a namespace of its own (it is no module and never in sys.modules),
-puts ``park``, ``freeze`` and ``initial_environment`` there and calls prepare, before_park, restored, plan,
-finish and refuse_threads. Nothing in it may import a module that a stock start
+puts ``park``, ``freeze``, ``let_signals_in``, ``native_reads``, ``wipe``, ``counted`` and
+``initial_environment`` there and calls prepare, before_park, restored, plan, finish and refuse_threads. Nothing in it may import a module that a stock start
 would not: what is imported is in every restored process.
 """
 
@@ -25,14 +25,27 @@ for _name in set(sys.modules) - _before:
 
 request = {}
 state = {"script": False, "interpreter": True, "unraisable": [], "initial": _before}
-environment = {}
-for _entry in initial_environment:  # as it was before Python was initialised
-    _key, _equals, _value = _entry.partition(b"=")
-    if _equals and _key:
-        environment.setdefault(_key, _value)
-del initial_environment
 reads = {}
+draws = {}
+looks_through = set()
 missed = set()
+environment = {}  # names, and hashes of the values: the image is not to hold them
+
+
+def keep_environment():
+    """Takes initial_environment, which is as it was before Python was initialised."""
+    while initial_environment:
+        entry = initial_environment.pop()
+        key, equals, value = entry.partition(b"=")
+        if equals and key:
+            environment[key] = hash(value)  # from the end: of several with one name the first counts
+        for text in (entry, value):
+            if len(text) > 1:  # shorter ones are everybody's
+                wipe(text)
+
+
+keep_environment()
+del initial_environment
 arguments = []
 kept = []
 
@@ -91,7 +104,7 @@ def prepare(work):
         request.update(eval(file.read().decode(), {"__builtins__": {}, "true": True, "false": False, "null": None}))
     request["work"] = work
     state["inherited"] = set(open_files())
-    state["stop"] = watch_environment()
+    state["stop"] = [watch_environment(), watch_draws(), watch_seeds()]
     sys.meta_path.append(OwnPackage)
     state["options"], words = program_words()
     if words[:1] == ["-"]:
@@ -203,8 +216,9 @@ def before_park():
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    state.pop("stop")()
-    changed = {key: value for key, value in os.environ._data.items() if environment.get(key) != value}
+    for stop in state.pop("stop"):
+        stop()
+    changed = {key: value for key, value in os.environ._data.items() if environment.get(key) != hash(value)}
     state["changed"] = changed
     state["removed"] = [key for key in environment if key not in os.environ._data]
     needed = state["folder"] is not None and needs_folder(state["folder"])
@@ -225,14 +239,17 @@ def before_park():
         "safePath": bool(sys.flags.safe_path),
         "folder": state["folder"],
         "needsFolder": needed,
-        "environment": {os.fsdecode(key): os.fsdecode(value) for key, value in environment.items()},
-        "reads": sorted(reads),
+        "reads": sorted({*reads, *map(os.fsdecode, native_reads())}),
+        "looksThrough": sorted(looks_through),
+        "draws": [[name, draws[name]] for name in sorted(draws)],
         "generators": find_generators(),
+        "seeded": seeded_generators(),
     }
     with open(request["work"] + "/facts.json", "wb") as file:
         file.write(to_json(facts).encode())
     del facts
     reads.clear()
+    wipe_environment()
     gc.collect()
     if sys.flags.dev_mode or sys.warnoptions:
         request["exit"] = "exact"  # such a start wants to be told what is left open, which only the full teardown finds

@@ -19,7 +19,8 @@ def restored(words, variables, ignored):
         if key in data:
             os.unsetenv(key)
             del data[key]
-    if data.get(b"TZ") != environment.get(b"TZ"):
+    zone = data.get(b"TZ")
+    if environment.get(b"TZ") != (None if zone is None else hash(zone)):
         import time
 
         time.tzset()
@@ -40,6 +41,7 @@ def restored(words, variables, ignored):
         if state["folder"] is not None and sys.path[:1] == [state["folder"]]:
             sys.path[0] = os.getcwd()
     for hook, call_arguments, keywords in hooks("_after_restore"):
+        let_signals_in()
         hook(*call_arguments, **keywords)
 
 
@@ -77,8 +79,10 @@ def renew_random():
     if ssl is not None:
         ssl.RAND_add(os.urandom(32), 32.0)
     numpy = modules.get("numpy.random")
-    if numpy is not None:
+    if numpy is not None and not state["numpy"]:
         numpy.seed()
+    if "random" in state:
+        modules["random"].setstate(state["random"])  # a fork has seeded it anew
     process = modules.get("multiprocessing.process")
     if process is not None:
         process._current_process._config["authkey"] = process.AuthenticationString(os.urandom(32))

@@ -105,22 +105,143 @@ def module_files():
 def watch_environment():
     """Records the names of variables that Python code reads, until the returned function is called."""
     kind = os._Environ
-    stock = kind.__getitem__
+    get, iterate = kind.__getitem__, kind.__iter__
 
     def __getitem__(self, key):
         if self is os.environ and isinstance(key, str):
             reads.setdefault(key)
-        return stock(self, key)
+        elif self is os.environb and isinstance(key, bytes):
+            reads.setdefault(os.fsdecode(key))
+        return get(self, key)
 
-    kind.__getitem__ = __getitem__
+    def __iter__(self):
+        if self is os.environ or self is os.environb:
+            looks_through.add(caller("os", "_collections_abc"))
+        return iterate(self)
+
+    kind.__getitem__, kind.__iter__ = __getitem__, __iter__
 
     def stop():
-        kind.__getitem__ = stock
+        kind.__getitem__, kind.__iter__ = get, iterate
 
     return stop
 
 
+def wipe_environment():
+    """The values that Python was started with; a restored process gets its own."""
+    data = os.environ._data
+    while data:
+        value = data.popitem()[1]
+        if len(value) > 1 and sys.getrefcount(value) <= 2:
+            wipe(value)
+
+
 # ---- randomness --------------------------------------------------------------------------
+
+
+def caller(*through):
+    """The name of the module whose code is at work, but for the driver's and those that only pass a call on."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_globals.get("__name__")
+        if frame.f_globals is not globals() and name not in through:
+            if not (isinstance(name, str) and name.startswith("importlib._bootstrap")):
+                return str(name)
+            # an extension module, which has no frame, is being made or executed
+            spec = frame.f_locals.get("spec") or getattr(frame.f_locals.get("module"), "__spec__", None)
+            if spec is not None:
+                return spec.name
+        frame = frame.f_back
+    return "?"
+
+
+def watch_draws():
+    """Counts the calls of os.urandom and os.getrandom by module, until the returned function is called.
+
+    What was made of them is the same in every start. The draws of the modules that
+    start.py sets anew are no concern; nor are C code's own, which seed generators.
+    """
+    import posix
+
+    places = [posix, os]
+    stock = {name: getattr(os, name) for name in ("urandom", "getrandom") if hasattr(os, name)}
+
+    def told():
+        name = caller("random", "secrets", "uuid", "os")
+        if name.partition(".")[0] not in ("tempfile", "multiprocessing") and not name.startswith("numpy.random"):
+            draws[name] = draws.get(name, 0) + 1
+
+    ours = {name: counted(name, function, told) for name, function in stock.items()}
+    for name, function in ours.items():
+        for place in places:
+            setattr(place, name, function)
+
+    def stop():
+        for name, function in ours.items():
+            # modules have it under names of their own: from os import urandom as _urandom
+            for holder in gc.get_referrers(function):
+                if type(holder) is dict and holder is not ours:
+                    for key in [key for key, value in holder.items() if value is function]:
+                        holder[key] = stock[name]
+
+    return stop
+
+
+def watch_seeds():
+    """Notes whether random's own generator is seeded by the program, until the returned function is called.
+
+    A program that calls random.seed(1) while it is imported expects the same draws in
+    each start. Random.seed gets other code for the time being, and stays the same
+    function; that random has been imported is learnt from what it asks of os.
+    """
+    register = os.register_at_fork
+    undo = [lambda: setattr(os, "register_at_fork", register)]
+
+    def watch(module):
+        seed = module.Random.__dict__.get("seed")
+        code = getattr(seed, "__code__", None)
+        if code is None or code.co_freevars != ("__class__",) or code.co_varnames[:3] != ("self", "a", "version"):
+            return
+        stock = type(seed)(code, seed.__globals__, seed.__name__, seed.__defaults__, seed.__closure__)
+
+        def noting(self, a, version):
+            if self is module._inst:
+                state["seeded"] = a is not None
+            return stock(self, a, version)
+
+        names = {}
+        exec("class Random:\n def seed(self, a=None, version=2):\n  __class__\n  return __pycds_seed__(self, a, version)\n", names)
+        builtins.__pycds_seed__ = noting
+        seed.__code__ = names["Random"].seed.__code__
+        undo.append(lambda: (setattr(seed, "__code__", code), builtins.__dict__.pop("__pycds_seed__")))
+
+    def register_at_fork(**hooks):
+        register(**hooks)
+        module = sys.modules.get("random")
+        if module is not None and getattr(hooks.get("after_in_child"), "__self__", None) is module.__dict__.get("_inst", undo):
+            watch(module)
+
+    os.register_at_fork = register_at_fork
+    if "random" in sys.modules:
+        watch(sys.modules["random"])
+
+    def stop():
+        for step in undo:
+            step()
+
+    return stop
+
+
+def seeded_generators():
+    """Names of the global generators that the program has seeded; their states, for start.py, are in ``state``."""
+    random = sys.modules.get("random")
+    numpy = sys.modules.get("numpy.random")
+    if state.get("seeded"):
+        state["random"] = random.getstate()
+    # seeding by hand drops the sequence that the generator was seeded with when it was made
+    generator = getattr(getattr(getattr(numpy, "mtrand", None), "_rand", None), "_bit_generator", None)
+    state["numpy"] = generator is not None and getattr(generator, "seed_seq", generator) is None
+    return [name for name, yes in (("random", "random" in state), ("numpy.random", state["numpy"])) if yes]
 
 
 def find_generators():

@@ -53,7 +53,7 @@ function workingFolder(): string {
 export const packageFolder = fileURLToPath(new URL("../..", import.meta.url));
 
 /** The built native libraries. @throws PycdsError NOT_BUILT */
-export function nativeLibrary(name: "_pycds.so" | "_pycds_t.so" | "pycds_launch.so" | "pycds_warm.so" | "pycds_restore"): string {
+export function nativeLibrary(name: "_pycds.so" | "_pycds_t.so" | "pycds_launch.so" | "pycds_launch_warm.so" | "pycds_warm.so" | "pycds_restore"): string {
   const file = join(packageFolder, "build", "native", name);
   if (!existsSync(file)) {
     throw new PycdsError("NOT_BUILT", "the native part is not built", "there is no such file", {

@@ -34,7 +34,7 @@ export async function parkProgram<T>(context: Context, request: ParkRequest, use
     writeFileSync(join(work, "request.json"), JSON.stringify({ preload: request.preload, explicit: request.explicit, exit: request.exit, packages: dirname(pythonPackage) }));
     // what is in force here would be in the image: it is not watched, and has no effect on a program that is built
     const env = Object.fromEntries(Object.entries(context.env).filter(([name]) => !name.startsWith("PYCDS")));
-    const launched = traceCommand({ command: request.command, env, launcher: nativeLibrary("pycds_launch.so"), warm: { library: nativeLibrary("pycds_warm.so"), work }, children: false });
+    const launched = traceCommand({ command: request.command, env, launcher: nativeLibrary("pycds_launch_warm.so"), warm: { library: nativeLibrary("pycds_warm.so"), work }, children: false });
     const [file = "", ...rest] = launched.argv;
     const startedNs = BigInt(Date.now()) * 1_000_000n;
     const child = spawn(file, rest, { cwd: context.cwd, env: { ...launched.env }, stdio: ["ignore", "inherit", "inherit"] });

@@ -4,6 +4,9 @@
  * a fork, a descriptor, an address of the kernel's), so only what has been tried is
  * taken without being asked for. How each was tried: docs/warm.md.
  */
+import { realpathSync } from "node:fs";
+import { basename } from "node:path";
+import { linkageOf } from "./elf.ts";
 import type { WarmFacts } from "./facts.ts";
 
 /** Top-level names of modules, besides the standard library's. */
@@ -32,6 +35,44 @@ export function unknownExtensions(facts: WarmFacts, allowed: readonly string[]):
     if (!found.has(name)) found.set(name, file);
   }
   return [...found].map(([name, file]) => ({ name, file }));
+}
+
+/** The C library's own, which it loads by itself: name services, character sets, unwinding. */
+const ofTheCLibrary = /^(?:ld-linux-|libc\.|libm\.|libmvec\.|libdl\.|libpthread\.|librt\.|libutil\.|libresolv\.|libnss_|libnsl\.|libgcc_s\.)/;
+
+/**
+ * Libraries that neither the interpreter nor an extension module is linked with: the
+ * program loaded them itself, through ctypes, cffi or a plug-in of its own.
+ * @param mapped files that code is mapped from
+ * @param own the interpreter, and our libraries
+ */
+export function unknownLibraries(facts: WarmFacts, mapped: readonly string[], own: readonly string[], allowed: readonly string[]): { name: string; file: string }[] {
+  const taken = new Set(allowed);
+  const byName = new Map<string, string[]>();
+  for (const file of mapped) for (const name of new Set([basename(file), linkageOf(file)?.soname ?? ""])) byName.set(name, [...(byName.get(name) ?? []), file]);
+  const known = new Set<string>();
+  const queue = [...own, facts.executable, ...facts.modules.map(([, file]) => file).filter((file) => file.endsWith(".so"))].map(realPath);
+  for (let file = queue.pop(); file !== undefined; file = queue.pop()) {
+    if (known.has(file)) continue;
+    known.add(file);
+    queue.push(...(linkageOf(file)?.needed ?? []).flatMap((name) => byName.get(basename(name)) ?? []));
+  }
+  const found = new Map<string, string>();
+  for (const file of mapped) {
+    if (known.has(file) || ofTheCLibrary.test(basename(file)) || /\/gconv\/[^/]+\.so$/.test(file)) continue;
+    const name = topOf(file) ?? basename(file).replace(/\.so(?:\..*)?$/, "");
+    if (!checkedExtensions.has(name) && !taken.has(name) && !found.has(name)) found.set(name, file);
+  }
+  return [...found].map(([name, file]) => ({ name, file }));
+}
+
+/** Extension modules are named by the path that they were imported by, mappings by where that leads. */
+function realPath(file: string): string {
+  try {
+    return realpathSync(file);
+  } catch {
+    return file;
+  }
 }
 
 /** mypyc puts the shared part of a package beside it, named by a digest: HASH__mypyc. */

@@ -27,15 +27,28 @@ const factsSchema = z.object({
   folder: z.string().nullable(),
   /** Modules came from it. */
   needsFolder: z.boolean(),
-  /** As it was when the process started. */
-  environment: z.record(z.string(), z.string()),
-  /** Variables that Python code read. */
+  /** Variables that imports read, in Python and in C. */
   reads: z.array(z.string()),
+  /** Modules that iterated over the environment. */
+  looksThrough: z.array(z.string()),
+  /** Modules that drew random bytes from the system, and how often. */
+  draws: z.array(z.tuple([z.string(), z.int()])),
   /** Random generators that every restored process would begin with in the same state. */
   generators: z.array(z.string()),
+  /** Global generators that the program seeded itself. */
+  seeded: z.array(z.string()),
 });
 
 export type WarmFacts = z.infer<typeof factsSchema>;
+
+/** The environment that the program was started with, as native/warm/begin.c wrote it. Of several with one name the first counts. */
+export function readEnvironment(text: string): Record<string, string> {
+  const entries = text.split("\0").flatMap((entry): [string, string][] => {
+    const at = entry.indexOf("=");
+    return at > 0 ? [[entry.slice(0, at), entry.slice(at + 1)]] : [];
+  });
+  return Object.fromEntries(entries.toReversed());
+}
 
 /** @throws PycdsError WARM_FACTS */
 export function readFacts(text: string, file: string): WarmFacts {

@@ -5,8 +5,8 @@ import { PycdsError } from "../base/errors.ts";
 import { viewOf } from "../image/codec.ts";
 import { warmCodecs } from "./codec.ts";
 import type { WarmState } from "./codec.ts";
-import { unknownExtensions } from "./extensions.ts";
-import { readFacts } from "./facts.ts";
+import { unknownExtensions, unknownLibraries } from "./extensions.ts";
+import { readEnvironment, readFacts } from "./facts.ts";
 import type { WarmFacts } from "./facts.ts";
 import { planImage } from "./plan.ts";
 import type { Plan } from "./plan.ts";
@@ -73,9 +73,11 @@ export function readParked(work: string, startedNs: bigint): Parked {
 export async function makeImage(parked: Parked, request: ImageRequest, file: number): Promise<ImageResult> {
   const factsFile = join(request.work, "facts.json");
   const facts = readFacts(readFileSync(factsFile, "utf8"), factsFile);
-  checkExtensions(facts, request.allow);
   const mappings = mappingsOf(parked.pid);
-  const { variables, prefixed } = collectVariables(facts.environment, facts.reads);
+  const code = new Set(mappings.filter(({ name, protection, deleted }) => name.startsWith("/") && (protection & 4) !== 0 && !deleted).map(({ name }) => name));
+  checkExtensions(unknownExtensions(facts, request.allow), "extension modules");
+  checkExtensions(unknownLibraries(facts, [...code], request.embedded, request.allow), "libraries by itself (ctypes, cffi, plug-ins)");
+  const { variables, prefixed } = collectVariables(readEnvironment(readFileSync(join(request.work, "environment"), "utf8")), facts.reads);
   const mapped = new Set(mappings.map(({ name }) => name).filter((name) => name.startsWith("/")));
   // what is mapped has a stamp of its own, which sealed images keep
   const files = [...facts.modules.map(([, path]) => path), facts.executable, "/etc/localtime", ...request.watch].filter((path) => !mapped.has(path) && path !== request.replaces);
@@ -114,11 +116,10 @@ function checkUnchanged(folders: readonly FolderStamps[], mapped: readonly strin
   throw new PycdsError("WARM_RACY", "cannot image the process", `files changed while it ran: ${changed.slice(0, 8).join(", ")}`, { next: "build it again" });
 }
 
-function checkExtensions(facts: WarmFacts, allow: readonly string[]): void {
-  const unknown = unknownExtensions(facts, allow);
+function checkExtensions(unknown: readonly { readonly name: string }[], kind: string): void {
   if (unknown.length === 0) return;
   const names = unknown.map(({ name }) => name);
-  throw new PycdsError("WARM_EXTENSION", "cannot image the process", `it loaded extension modules that have not been checked: ${names.join(", ")}`, {
+  throw new PycdsError("WARM_EXTENSION", "cannot image the process", `it loaded ${kind} that have not been checked: ${names.join(", ")}`, {
     next: `if what they keep survives os.fork(), add ${names.map((name) => `--allow ${name}`).join(" ")}`,
   });
 }

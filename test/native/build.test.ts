@@ -40,7 +40,7 @@ describe("build-native", () => {
   });
 
   it("builds every part, and nothing again until something changed", () => {
-    const parts = ["_pycds.so", "_pycds_t.so", "pycds_launch.so", "pycds_warm.so", ...(process.arch === "x64" ? ["pycds_restore"] : []), "pycds_pairs", "pycds_first"];
+    const parts = ["_pycds.so", "_pycds_t.so", "pycds_launch.so", "pycds_launch_warm.so", "pycds_warm.so", ...(process.arch === "x64" ? ["pycds_restore"] : []), "pycds_pairs", "pycds_first"];
     const built = (names: readonly string[]): Outcome => ({ status: 0, stdout: names.map((name) => `built build/native/${name}\n`).join(""), stderr: "" });
     expect(build()).toEqual(built(parts));
     expect(build()).toEqual(built([]));

@@ -29,4 +29,5 @@ it.each([["_pycds.so", []], ["_pycds_t.so", since313]] as const)("%s uses stable
 
 it("what is preloaded into any process needs nothing of Python's to be loaded", () => {
   expect(needed("build/native/pycds_launch.so")).toEqual([]);
+  expect(needed("build/native/pycds_launch_warm.so")).toEqual([]);
 });

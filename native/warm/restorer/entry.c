@@ -44,6 +44,7 @@ _Noreturn static void go_on(const PycdsWarmState *state) {
 }
 
 __attribute__((used)) void restorer_main(uint64_t *kernel_stack) {
+    block_signals();
     args_read(kernel_stack);
     if (is_secure) refuse_secure();
     say_read_settings();

@@ -5,7 +5,7 @@
 
 #include "restorer.h"
 
-enum { IGNORED = 1, SIGNAL_SET_SIZE = 8, LAST_CLASSIC_SIGNAL = 31 };
+enum { IGNORED = 1, SIG_SETMASK = 2, SIGNAL_SET_SIZE = 8, LAST_CLASSIC_SIGNAL = 31 };
 
 /* Unprivileged since Linux 3.18. Where it fails, malloc's next brk would be another process's: no start from the image. */
 static void restore_brk(const PycdsWarmState *state) {
@@ -24,6 +24,13 @@ static void restore_brk(const PycdsWarmState *state) {
     map.exe_fd = (uint32_t)-1;
     if (failed(kernel(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, &map, sizeof map, 0))) refuse("the heap cannot have its place (PR_SET_MM_MAP)", NULL);
 }
+
+void block_signals(void) {
+    uint64_t all = ~UINT64_C(0);
+    kernel(SYS_rt_sigprocmask, SIG_SETMASK, &all, &start.mask, SIGNAL_SET_SIZE, 0);
+}
+
+void unblock_signals(void) { kernel(SYS_rt_sigprocmask, SIG_SETMASK, &start.mask, 0, SIGNAL_SET_SIZE, 0); }
 
 /* The parked process's handlers; but what our caller ignored (nohup) stays ignored. */
 static void restore_signals(void) {

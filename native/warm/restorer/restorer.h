@@ -95,6 +95,10 @@ void check_beside(void);
 void check_machine(void);
 void map_memory(void);
 void restore_process(void);
+/* A signal must not find handlers of a process that is not whole yet. */
+void block_signals(void);
+/* For who is started in our place. */
+void unblock_signals(void);
 
 /* ---- say.c ---- */
 

@@ -59,6 +59,7 @@ void start_normally(void) {
     }
     for (size_t i = 0; i < given; i++) vector[count + i] = start.argv[i + 1];
     vector[count + given] = NULL;
+    unblock_signals();
     kernel(SYS_execve, vector[0], vector, start.envp, 0, 0);
     const char *pieces[] = {"pycds: error: cannot start ", vector[0], " — it cannot be executed — build the image again"};
     say(2, pieces, 3);

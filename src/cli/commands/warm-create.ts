@@ -90,7 +90,7 @@ export async function createImage(context: Context, options: CreateOptions, word
       try {
         return await makeImage(parked, {
           work, command: options.original === undefined ? command : [options.original, ...command.slice(1)], restorer: readFileSync(nativeLibrary("pycds_restore")), allow: options.allow ?? [],
-          embedded: [nativeLibrary("pycds_launch.so"), nativeLibrary("pycds_warm.so")].map((library) => realpathSync(library)), watch: [...(options.watch ?? []).map((name) => resolve(context.cwd, name)), ...(options.original === undefined ? [] : [options.original])],
+          embedded: [nativeLibrary("pycds_launch_warm.so"), nativeLibrary("pycds_warm.so")].map((library) => realpathSync(library)), watch: [...(options.watch ?? []).map((name) => resolve(context.cwd, name)), ...(options.original === undefined ? [] : [options.original])],
           ...(options.original === undefined ? {} : { replaces: place.target }),
           sealed: options.sealed === true, owner: process.geteuid?.() ?? 0, created, expires, exit: options.exit, pycds: pycdsVersion, secrets: secretsOf(context),
         }, file);
@@ -146,12 +146,15 @@ function secretsOf(context: Context): Record<string, string> {
 
 function warnOf(context: Context, options: CommonOptions, { facts, secrets }: ImageResult): void {
   if (secrets.length > 0) warn(context, options, `the image's memory holds the value of ${secrets.join(", ")} — unset it while building if no import needs it`);
+  if (facts.draws.length > 0) warn(context, options, `random bytes were drawn while importing, and what was made of them is the same in every start: ${facts.draws.map(([name, times]) => `${name} (${times})`).join(", ")} — make keys behind the mark, or in pycds.register_after_restore`);
+  if (facts.looksThrough.length > 0) warn(context, options, `the whole environment was looked through while importing: ${facts.looksThrough.join(", ")} — variables that are only added later are not noticed`);
+  if (facts.seeded.length > 0) warn(context, options, `seeded while importing, so every start begins with the same state, as in stock: ${facts.seeded.join(", ")}`);
   if (facts.generators.length > 0) warn(context, options, `random generators made at import begin with the same state in every start: ${facts.generators.join(", ")} — seed them in pycds.register_after_restore`);
 }
 
 function describe(result: ImageResult): unknown {
   const { facts, ...rest } = result;
-  return { ...rest, python: facts.version, modules: facts.modules.length, generators: facts.generators };
+  return { ...rest, python: facts.version, modules: facts.modules.length, generators: facts.generators, draws: facts.draws, looksThrough: facts.looksThrough, seeded: facts.seeded };
 }
 
 function summary(file: string, { size, dirty, facts, stamps }: ImageResult): string {

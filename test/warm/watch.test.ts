@@ -1,0 +1,132 @@
+/** What imports do that files do not show: signals that come early, the environment, random bytes and seeds, libraries loaded by hand. */
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { pythonEnvironment } from "../support/pythons.ts";
+import { cannotWarm, createImage, warmPythons } from "./support.ts";
+
+const missing = cannotWarm();
+const python = missing === undefined ? warmPythons()[1] ?? warmPythons()[0] : undefined;
+const withNumpy = (process.env["PYCDS_TEST_WARM_PYTHONS"] ?? "").split(":").find((exe) => exe !== "" && spawnSync(exe, ["-c", "import numpy"]).status === 0);
+
+describe.skipIf(python === undefined)(`what imports did${missing === undefined ? "" : `: not here, ${missing}`}`, () => {
+  const exe = python?.exe ?? "";
+  let directory: string;
+  let env: Record<string, string>;
+  beforeAll(() => {
+    directory = realpathSync(mkdtempSync(join(tmpdir(), "pycds-warm-watch-")));
+    mkdirSync(join(directory, "lib"));
+    env = { ...pythonEnvironment(), PYTHONPATH: join(directory, "lib") };
+  });
+  afterAll(() => rmSync(directory, { recursive: true, force: true }));
+  const image = (name: string, source: string, more: Record<string, string> = {}, options: readonly string[] = [], program = exe) => {
+    writeFileSync(join(directory, "lib", `${name}.py`), source);
+    const file = join(directory, `image-${name}`);
+    return { file, ...createImage(file, ["--preload", name, ...options, "--", program], { env: { ...env, ...more }, cwd: directory }) };
+  };
+  const start = (file: string, code: string, more: Record<string, string> = {}) => {
+    const { status, signal, stdout, stderr } = spawnSync(file, ["-c", code], { cwd: directory, encoding: "utf8", timeout: 60_000, env: { ...env, PYCDS: "on", ...more } });
+    return { status, signal, stdout, stderr };
+  };
+
+  describe("SIGINT before the program runs", () => {
+    it("while the process is still being made: raised in the program's first line", () => {
+      const { file, status } = image("early", "import os, signal\nos.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGINT))\n");
+      expect(status).toBe(0);
+      const { signal, stdout, stderr } = start(file, "import time; print('sleeps'); time.sleep(30)");
+      expect({ signal, stdout }).toEqual({ signal: "SIGINT", stdout: "" });
+      expect(stderr).toMatch(/^Traceback \(most recent call last\):\n {2}File "<string>", line [01], in <module>\n(?: .*\n)?KeyboardInterrupt\n$/);
+    });
+    it("hooks can be interrupted", () => {
+      const { file, status } = image("hooked", "import os, pycds, signal, time\n@pycds.register_after_restore\ndef hook():\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(30)\n");
+      expect(status).toBe(0);
+      expect(start(file, "print('runs')")).toMatchObject({ signal: "SIGINT", stdout: "", stderr: expect.stringMatching(/in hook\n[^]*KeyboardInterrupt\n$/) as string });
+    });
+    it("at any moment: it ends by it, neither crashes nor goes on", { timeout: 120_000 }, async () => {
+      const { file } = image("plain", "import json, socket, threading\n");
+      for (let round = 0; round < 60; round++) {
+        const child = spawn(file, ["-c", "import time; time.sleep(50)"], { cwd: directory, env, stdio: "ignore" });
+        setTimeout(() => child.kill("SIGINT"), (round % 20) / 2);
+        await once(child, "exit");
+        expect([child.signalCode, child.exitCode]).toEqual(["SIGINT", null]);
+      }
+    });
+    it("who is started in its place has the starter's mask", () => {
+      const { file } = image("mask", "");
+      const mask = "import signal; print(signal.pthread_sigmask(signal.SIG_BLOCK, []))";
+      for (const program of [exe, file]) for (const mode of ["auto", "off"]) expect(start(program, mask, { PYCDS: mode }).stdout).toBe("set()\n");
+    });
+  });
+
+  describe("environment", () => {
+    it("what C code reads is watched", () => {
+      const { file, status } = image("native", "import ctypes\nget = ctypes.CDLL(None).getenv\nget.restype = ctypes.c_char_p\nVALUE = get(b'READ_BY_C'), get(b'NOT_SET_IN_C')\n", { READ_BY_C: "1" });
+      expect(status).toBe(0);
+      const code = "import native, ctypes; print(native.VALUE, native.get(b'LATER'))";
+      expect(start(file, code, { READ_BY_C: "1", LATER: "x" })).toMatchObject({ stdout: "(b'1', None) b'x'\n", stderr: "" });
+      expect(start(file, code, { READ_BY_C: "2" }).stderr).toContain("the environment differs: READ_BY_C");
+      expect(start(file, code, { READ_BY_C: "1", NOT_SET_IN_C: "" }).stderr).toContain("the environment differs: NOT_SET_IN_C");
+    });
+    it("as bytes, too", () => {
+      const { file } = image("bytewise", "import os\nVALUE = os.environb.get(b'READ_AS_BYTES')\n");
+      expect(start(file, "", { READ_AS_BYTES: "1" }).stderr).toContain("the environment differs: READ_AS_BYTES");
+    });
+    it("who looks through all of it is named", () => {
+      const { stderr, status } = image("looker", "import os\nMINE = [name for name in os.environ if name.startswith('MY_')]\n");
+      expect({ status, stderr }).toEqual({ status: 0, stderr: "pycds: warning: the whole environment was looked through while importing: looker — variables that are only added later are not noticed\n" });
+    });
+    it("that of the building is not in the image, but for what is compared", () => {
+      const value = "a-value-that-stands-nowhere-else";
+      const { file, status } = image("unread", "", { UNREAD: value });
+      expect(status).toBe(0);
+      expect(readFileSync(file).includes(value)).toBe(false);
+      expect(start(file, "import os; print(os.environ['UNREAD'], len(os.environb))", { UNREAD: "now" }).stdout).toMatch(/^now \d+\n$/);
+      const read = image("doesread", "import os\nos.environ['UNREAD']\n", { UNREAD: value });
+      expect(readFileSync(read.file).includes(value)).toBe(true);
+    });
+    it("a module's own settings stay", () => {
+      const { file } = image("sets", "import os\nos.environ['SET_AT_IMPORT'] = 'yes'\nos.environ.pop('TAKEN', None)\n", { TAKEN: "1" });
+      expect(start(file, "import os; print(os.environ['SET_AT_IMPORT'], os.environ.get('TAKEN')); os.system('echo $SET_AT_IMPORT $TAKEN')", { TAKEN: "1" }).stdout.split("\n").sort()).toEqual(["", "yes", "yes None"]);
+    });
+  });
+
+  describe("randomness", () => {
+    it("modules that draw random bytes are named, and get stock functions", () => {
+      const { file, status, stderr } = image("draws", "import os, random, secrets, uuid\nfrom os import urandom as mine\nKEY = mine(8), secrets.token_hex(8), uuid.uuid4(), random.SystemRandom().random(), os.getrandom(4)\n");
+      expect({ status, stderr }).toEqual({ status: 0, stderr: "pycds: warning: random bytes were drawn while importing, and what was made of them is the same in every start: draws (5) — make keys behind the mark, or in pycds.register_after_restore\n" });
+      const state = "import os, posix, random, draws; print(os.urandom is posix.urandom is random._urandom is draws.mine, os.urandom, os.getrandom, os.register_at_fork, random.Random.seed.__code__.co_filename == random.__file__, hasattr(__builtins__, '__pycds_seed__'))";
+      expect(start(file, state)).toEqual(start(exe, state));
+      expect(start(file, "import draws; print(draws.KEY)").stdout).toBe(start(file, "import draws; print(draws.KEY)").stdout);
+    });
+    it("none are named where none are drawn", () => {
+      expect(image("quiet", "import random, secrets, uuid, tempfile, multiprocessing.process, email.generator\n")).toMatchObject({ status: 0, stderr: "" });
+    });
+    const seeds = (name: string, program: string, source: string, code: string): void => {
+      const { file, status, stderr } = image(name, source, {}, [], program);
+      expect({ status, stderr }).toEqual({ status: 0, stderr: expect.stringContaining("seeded while importing, so every start begins with the same state, as in stock: ") as string });
+      expect(start(file, code).stderr).toBe("");
+      expect(start(file, code).stdout).toBe(start(program, code).stdout);
+      expect(start(file, code).stdout).toBe(start(program, code).stdout);
+    };
+    it("random.seed at import is kept, as in stock; random.seed() is not a seed", () => {
+      seeds("seeded", exe, "import random\nrandom.seed(0)\nFIRST = random.random()\n", "import random, seeded, os; print(seeded.FIRST, random.random(), random.gauss(0, 1))");
+      const { file } = image("reseeded", "import random\nrandom.seed(0)\nrandom.seed()\n");
+      expect(start(file, "import random; print(random.random())").stdout).not.toBe(start(file, "import random; print(random.random())").stdout);
+    });
+    it.skipIf(withNumpy === undefined)("numpy.random.seed, too (PYCDS_TEST_WARM_PYTHONS names an interpreter that has numpy)", () => {
+      seeds("seeded_numpy", withNumpy ?? "", "import numpy.random\nnumpy.random.seed(0)\n", "import seeded_numpy, numpy; print(numpy.random.random())");
+    });
+  });
+
+  it("a library that was loaded by hand is refused by name, unless it is allowed", () => {
+    const source = spawnSync(exe, ["-I", "-c", "import _json; print(_json.__file__)"], { encoding: "utf8" }).stdout.trim();
+    const library = join(directory, "libstray.so.1");
+    copyFileSync(source, library);
+    const code = `import ctypes\nLIBRARY = ctypes.CDLL(${JSON.stringify(library)})\n`;
+    expect(image("stray", code)).toMatchObject({ status: 2, stderr: expect.stringContaining("it loaded libraries by itself (ctypes, cffi, plug-ins) that have not been checked: libstray — if what they keep survives os.fork(), add --allow libstray") as string });
+    expect(image("stray", code, {}, ["--allow", "libstray"])).toMatchObject({ status: 0, stderr: "" });
+  });
+});
