@@ -7,6 +7,12 @@ import { opcodeNumber } from "./quicken.ts";
 import type { AbiData } from "./schema.ts";
 import type { CodeFacts, LegacyCodeFacts, NameFacts } from "./types.ts";
 
+const scalarNames = [
+  "ob_size", "co_flags", "co_stacksize", "co_nlocalsplus", "co_nlocals", "co_nplaincellvars", "co_ncellvars", "co_nfreevars", "co_framesize", "co_warmup",
+  "_co_firsttraceable",
+] as const;
+type Scalar = (typeof scalarNames)[number];
+
 /** @returns the rule of one version; the map has only fields that the version has, under their C names */
 export function codeScalarRule(data: AbiData): (code: CodeFacts) => ReadonlyMap<string, number> {
   const fields = data.structs.PyCodeObject.fields;
@@ -14,11 +20,13 @@ export function codeScalarRule(data: AbiData): (code: CodeFacts) => ReadonlyMap<
   const { kinds, legacy, frameSpecials, initialWarmup, untracedResume, minimumStackSize } = data.code;
   const resume = Object.hasOwn(fields, "_co_firsttraceable") ? opcodeNumber(data, "RESUME") : -1;
 
+  const names = scalarNames.filter((name) => Object.hasOwn(fields, name));
+
   return (code) => {
     const counts = variableCounts(code.localspluskinds, kinds);
     const variables = legacy === undefined ? undefined : legacyFacts(data, code);
     const stacksize = Math.max(code.stacksize, minimumStackSize);
-    const all: Record<string, number | undefined> = {
+    const all: Record<Scalar, number | undefined> = {
       ob_size: code.code.byteLength / 2,
       co_flags: legacy === undefined || variables === undefined ? code.flags : cellFlags(code.flags, legacy.nofree, variables),
       co_stacksize: stacksize,
@@ -32,8 +40,9 @@ export function codeScalarRule(data: AbiData): (code: CodeFacts) => ReadonlyMap<
       _co_firsttraceable: firstTraceable(code.code, resume, untracedResume),
     };
     const scalars = new Map<string, number>();
-    for (const [name, value] of Object.entries(all)) {
-      if (value !== undefined && Object.hasOwn(fields, name)) scalars.set(name, value);
+    for (const name of names) {
+      const value = all[name];
+      if (value !== undefined) scalars.set(name, value);
     }
     return scalars;
   };

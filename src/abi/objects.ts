@@ -53,7 +53,12 @@ export function intBodyRule(data: AbiData): (value: bigint) => { offset: number;
 
 /** Objects/codeobject.c: all_name_chars; free-threaded builds intern every constant (intern_constants). */
 export function internRule(data: AbiData): (ascii: boolean, text: Uint8Array) => boolean {
-  return (ascii, text) => data.internsAllConstants || (ascii && text.every(isNameByte));
+  return (ascii, text) => data.internsAllConstants || (ascii && allNameBytes(text));
+}
+
+function allNameBytes(text: Uint8Array): boolean {
+  for (let at = 0; at < text.length; at++) if (!isNameByte(text[at] ?? 0)) return false;
+  return true;
 }
 
 function isNameByte(byte: number): boolean {

@@ -2,7 +2,7 @@
  * What the writer does with every field of every struct, written by hand: the
  * one place where someone has looked at each field. A field of the data
  * without a role here, or a role for a field that no version has, stops
- * {@link checkPolicy} (and with it loadAbi and tools/probe-abi --check).
+ * {@link checkPolicy} (and with it tools/probe-abi --check); loadAbi makes the first check of its own data.
  */
 import { PycdsError, exitCode } from "../base/errors.ts";
 import type { AbiData } from "./schema.ts";
@@ -129,18 +129,18 @@ export const policy: Readonly<Record<StructName, Roles>> = {
   },
 };
 
+function fieldsOf(data: AbiData): (readonly [StructName, string])[] {
+  return (Object.entries(data.structs) as [StructName, { fields: object }][]).flatMap(([struct, { fields }]) => Object.keys(fields).map((field) => [struct, field] as const));
+}
+
+function roleFaults(data: AbiData, roles: Readonly<Record<StructName, Roles>>): string[] {
+  return fieldsOf(data).flatMap(([struct, field]) => (Object.hasOwn(roles[struct], field) ? [] : [`${data.id}: ${struct}.${field} has no role`]));
+}
+
 /** Every disagreement between a policy and the data of all versions, one line each. */
 export function policyFaults(datas: readonly AbiData[], roles: Readonly<Record<StructName, Roles>> = policy): string[] {
-  const faults: string[] = [];
-  const used = new Set<string>();
-  for (const data of datas) {
-    for (const [struct, { fields }] of Object.entries(data.structs) as [StructName, { fields: object }][]) {
-      for (const field of Object.keys(fields)) {
-        used.add(`${struct}.${field}`);
-        if (!Object.hasOwn(roles[struct], field)) faults.push(`${data.id}: ${struct}.${field} has no role`);
-      }
-    }
-  }
+  const faults = datas.flatMap((data) => roleFaults(data, roles));
+  const used = new Set(datas.flatMap(fieldsOf).map(([struct, field]) => `${struct}.${field}`));
   for (const [struct, fields] of Object.entries(roles)) {
     for (const field of Object.keys(fields)) {
       if (!used.has(`${struct}.${field}`)) faults.push(`policy: ${struct}.${field} has a role but exists in no version`);
@@ -151,7 +151,15 @@ export function policyFaults(datas: readonly AbiData[], roles: Readonly<Record<S
 
 /** @throws PycdsError ABI_POLICY naming every fault */
 export function checkPolicy(datas: readonly AbiData[]): void {
-  const faults = policyFaults(datas);
+  refuse(policyFaults(datas));
+}
+
+/** Each field of this data has a role. @throws PycdsError ABI_POLICY naming every fault */
+export function checkRoles(data: AbiData): void {
+  refuse(roleFaults(data, policy));
+}
+
+function refuse(faults: readonly string[]): void {
   if (faults.length > 0) {
     throw new PycdsError("ABI_POLICY", "the field policy does not fit the ABI data", faults.join("; "), {
       next: "give each field its role in src/abi/policy.ts",

@@ -1,10 +1,12 @@
 /** A thread of compile-all.ts: compiles batches of .pyc files until it is ended. */
 import { parentPort, workerData } from "node:worker_threads";
-import { loadAbi } from "../abi/load.ts";
+import { makeAbi } from "../abi/make.ts";
+import type { AbiData } from "../abi/schema.ts";
 import { compileModule } from "./compile.ts";
-import type { BatchResult, CompileBatch } from "./compile-all.ts";
+import type { BatchResult, CompileBatch } from "./compile-pool.ts";
 
-const abi = loadAbi(String(workerData));
+/** Checked by the main thread. */
+const abi = makeAbi(workerData as AbiData);
 
 parentPort?.on("message", ({ number, pycs }: CompileBatch) => {
   const records = pycs.map((pyc) => compileModule(pyc, abi));

@@ -67,6 +67,11 @@ export class UnitCache implements UnitStore {
     }
   }
 
+  /** How many units it has. */
+  get size(): number {
+    return this.rows.size;
+  }
+
   /** A pack that is damaged in any way is deleted. */
   private open(file: string): void {
     let fd: number;

@@ -59,6 +59,7 @@ class Builder {
   /** Strings that look like names where the constructor does not look. */
   private readonly plain = new Map<StrValue, Edge>();
   private readonly tables = new Map<string, Edge>();
+  private readonly tableValues = new Map<BytesValue, Edge>();
   private readonly ownFilename: Buffer;
 
   constructor(code: CodeValue, options: GraphOptions, names: NameTable, found: Discovery) {
@@ -145,7 +146,7 @@ class Builder {
   }
 
   private bytes(value: BytesValue): Edge {
-    const [first] = value.data;
+    const first = value.data[0];
     if (first === undefined) return singletons.emptyBytes;
     return value.data.length === 1 && this.options.sharesBytes === true ? { kind: "byte", value: first } : this.newNode(value);
   }
@@ -226,9 +227,17 @@ class Builder {
   }
 
   private table(value: BytesValue): Edge {
-    const [first] = value.data;
+    const first = value.data[0];
     if (first === undefined) return singletons.emptyBytes;
     if (value.data.length === 1) return { kind: "byte", value: first };
+    const same = this.tableValues.get(value);
+    if (same !== undefined) return same;
+    const edge = this.tableOfText(value);
+    this.tableValues.set(value, edge);
+    return edge;
+  }
+
+  private tableOfText(value: BytesValue): Edge {
     const text = Buffer.from(value.data.buffer, value.data.byteOffset, value.data.byteLength).toString("latin1");
     const known = this.tables.get(text);
     if (known !== undefined) return known;

@@ -18,6 +18,8 @@ export function latin1CodePoint(value: StrValue): number | undefined {
 /** Names in order of first use; equal text is one name, whatever object it came from. */
 export class NameTable {
   private readonly byText = new Map<string, number>();
+  /** Most are references to one value: no text is made for those. */
+  private readonly byValue = new Map<StrValue, number>();
   private readonly list: NameEntry[] = [];
 
   get entries(): readonly NameEntry[] {
@@ -26,6 +28,14 @@ export class NameTable {
 
   /** Index of a name, added when it is new. */
   index(value: StrValue): number {
+    const same = this.byValue.get(value);
+    if (same !== undefined) return same;
+    const index = this.indexOfText(value);
+    this.byValue.set(value, index);
+    return index;
+  }
+
+  private indexOfText(value: StrValue): number {
     const text = `${value.width}${Buffer.from(value.data.buffer, value.data.byteOffset, value.data.byteLength).toString("latin1")}`;
     const known = this.byText.get(text);
     if (known !== undefined) return known;

@@ -36,18 +36,22 @@ type SlotWidth = 4 | 8;
 
 export function encodeSlots(writer: ByteWriter, slots: readonly number[], width: SlotWidth): void {
   let previous = 0;
+  const bytes = new Uint8Array(slots.length * 5);
+  let end = 0;
   for (const slot of slots) {
     const words = (slot - previous) / width;
-    if (words >= 0 && words < follows16 && Number.isInteger(words)) {
-      writer.u8(words);
-    } else {
-      if (!Number.isInteger(words) || words < 0 || words > 0xffffffff) throw new RangeError(`slot ${slot} cannot follow ${previous}`);
-      writer.u8(words <= 0xffff ? follows16 : follows32);
-      if (words <= 0xffff) writer.u16(words);
-      else writer.u32(words);
+    if (words >= 0 && words < follows16 && words === (words | 0)) {
+      bytes[end++] = words;
+      previous = slot;
+      continue;
     }
+    if (!Number.isInteger(words) || words < 0 || words > 0xffffffff) throw new RangeError(`slot ${slot} cannot follow ${previous}`);
+    const size = words <= 0xffff ? 2 : 4;
+    bytes[end++] = size === 2 ? follows16 : follows32;
+    for (let shift = 0; shift < size * 8; shift += 8) bytes[end++] = words >>> shift;
     previous = slot;
   }
+  writer.bytes(bytes.subarray(0, end));
 }
 
 /** `count` slots; throws TRUNCATED when the stream ends before. */

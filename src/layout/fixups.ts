@@ -66,7 +66,7 @@ class Collector implements PointerSink {
   }
 
   internal(at: number, target: number): void {
-    this.view.setBigUint64(at, BigInt(target), true);
+    this.view.setUint32(at, target, true); // below 2^32: addresses.ts
     this.internals.push(at);
   }
 
@@ -107,7 +107,7 @@ class Collector implements PointerSink {
     return {
       internal: ascending(this.internals),
       external: new Map([...this.externals].sort(([a], [b]) => a - b).map(([number, slots]) => [number, ascending(slots)])),
-      names: this.names.sort((a, b) => a.slot - b.slot),
+      names: isAscending(this.names, bySlot) ? this.names : this.names.sort((a, b) => a.slot - b.slot),
       filename: ascending(this.filenames),
       codeVersion: ascending(this.codeVersions),
       rebuilt: this.graph.rebuilt.map(
@@ -122,8 +122,21 @@ class Collector implements PointerSink {
   }
 }
 
+/** Nearly always they are: objects and their fields are filled in order of address. */
 function ascending(slots: number[]): readonly number[] {
-  return slots.sort((a, b) => a - b);
+  return isAscending(slots, (slot) => slot) ? slots : slots.sort((a, b) => a - b);
+}
+
+const bySlot = ({ slot }: { readonly slot: number }): number => slot;
+
+function isAscending<T>(items: readonly T[], of: (item: T) => number): boolean {
+  let last = -1;
+  for (const item of items) {
+    const slot = of(item);
+    if (slot < last) return false;
+    last = slot;
+  }
+  return true;
 }
 
 function known(offsets: readonly number[], index: number): number {

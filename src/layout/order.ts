@@ -21,27 +21,32 @@ const CO_NEWLOCALS = 0x2;
 
 export function orderCode(graph: ModuleGraph): CodeOrder {
   const walk = new GraphWalk(graph);
-  const seen = new Set<number>([graph.root]);
+  const reach = new Reach(graph);
+  reach.visited[graph.root] = 1;
   const executed: number[] = [];
   const functions: number[] = [];
   const pendingFunctions: number[] = [];
 
-  const visit = (list: number[], start: number, wanted: (code: CodeNode) => boolean): void => {
+  const visit = (list: number[], start: number, all: boolean): void => {
     const stack = [start];
     for (let index = stack.pop(); index !== undefined; index = stack.pop()) {
       list.push(index);
-      const nested = walk.nestedCode(walk.code(index)).filter((each) => !seen.has(each));
-      for (const each of nested) seen.add(each);
-      for (const each of nested.filter((one) => wanted(walk.code(one))).toReversed()) stack.push(each);
-      pendingFunctions.push(...nested.filter((one) => !wanted(walk.code(one))));
+      const nested: number[] = [];
+      reach.from(walk.code(index).edges.consts, nested, undefined);
+      const wanted = (each: number): boolean => all || (walk.code(each).value.flags & (CO_OPTIMIZED | CO_NEWLOCALS)) === 0;
+      for (let at = nested.length - 1; at >= 0; at--) {
+        const each = nested[at] ?? -1;
+        if (wanted(each)) stack.push(each);
+      }
+      for (const each of nested) if (!wanted(each)) pendingFunctions.push(each);
     }
   };
-  visit(executed, graph.root, (code) => (code.value.flags & (CO_OPTIMIZED | CO_NEWLOCALS)) === 0);
-  for (const index of pendingFunctions.splice(0)) visit(functions, index, () => true);
+  visit(executed, graph.root, false);
+  for (const index of pendingFunctions.splice(0)) visit(functions, index, true);
   return { executed, functions };
 }
 
-/** Reads along edges; never deeper than one JavaScript frame. */
+/** Reads nodes by index. */
 export class GraphWalk {
   private readonly graph: ModuleGraph;
 
@@ -60,33 +65,51 @@ export class GraphWalk {
     if (node.kind !== "code") throw new Error(`node ${index} is a ${node.kind}, not a code object`);
     return node;
   }
+}
 
-  /** Code objects among the constants of a code object, in order, each once. */
-  nestedCode(code: CodeNode): readonly number[] {
-    return this.constants(code.edges.consts).filter((index) => this.node(index).kind === "code");
+/** Reads along edges, through tuples, slices and frozensets but not into code objects; meets each node once. Never deeper than one JavaScript frame. */
+export class Reach {
+  /** By node index: 1 where it was met. */
+  readonly visited: Uint8Array;
+  private readonly graph: ModuleGraph;
+  private readonly rebuilt: Uint8Array;
+  private readonly stack: Edge[] = [];
+
+  constructor(graph: ModuleGraph) {
+    this.graph = graph;
+    this.visited = new Uint8Array(graph.nodes.length);
+    this.rebuilt = new Uint8Array(graph.rebuilt.length);
   }
 
-  /**
-   * Nodes reached from an edge, it first, through tuples, slices and
-   * frozensets but not into code objects; each once, in order.
-   */
-  constants(from: Edge): readonly number[] {
-    const found = new Set<number>();
-    const rebuilt = new Set<number>();
-    const stack: Edge[] = [from];
-    for (let edge = stack.pop(); edge !== undefined; edge = stack.pop()) {
-      let next: readonly Edge[] = [];
-      if (edge.kind === "node" && !found.has(edge.node)) {
-        found.add(edge.node);
-        const node = this.node(edge.node);
-        if (node.kind === "tuple") next = node.items;
-        else if (node.kind === "slice") next = [node.start, node.stop, node.step];
-      } else if (edge.kind === "rebuilt" && !rebuilt.has(edge.rebuilt)) {
-        rebuilt.add(edge.rebuilt);
-        next = this.graph.rebuilt[edge.rebuilt]?.items ?? [];
+  /** Appends what is met for the first time, in order. Without a list for code objects they count as not met. */
+  from(start: Edge, codes: number[] | undefined, others: number[] | undefined): void {
+    const { stack, visited, rebuilt } = this;
+    for (let edge: Edge | undefined = start; edge !== undefined; edge = stack.pop()) {
+      if (edge.kind === "node") {
+        const index = edge.node;
+        if (visited[index] !== 0) continue;
+        const node = this.graph.nodes[index];
+        if (node?.kind === "code") {
+          if (codes === undefined) continue;
+          codes.push(index);
+        } else {
+          others?.push(index);
+        }
+        visited[index] = 1;
+        if (node?.kind === "tuple") this.push(node.items);
+        else if (node?.kind === "slice") stack.push(node.step, node.stop, node.start);
+      } else if (edge.kind === "rebuilt" && rebuilt[edge.rebuilt] === 0) {
+        rebuilt[edge.rebuilt] = 1;
+        this.push(this.graph.rebuilt[edge.rebuilt]?.items ?? []);
       }
-      for (const each of next.toReversed()) stack.push(each);
     }
-    return [...found];
+  }
+
+  /** The first is to be met first. */
+  private push(edges: readonly Edge[]): void {
+    for (let index = edges.length - 1; index >= 0; index--) {
+      const edge = edges[index];
+      if (edge !== undefined && (edge.kind === "node" || edge.kind === "rebuilt")) this.stack.push(edge);
+    }
   }
 }

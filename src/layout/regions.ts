@@ -9,7 +9,7 @@
  * slots of frozensets, read only while the unit is relocated, end the unit.
  */
 import type { Edge, ModuleGraph } from "../graph/types.ts";
-import { GraphWalk } from "./order.ts";
+import { GraphWalk, Reach } from "./order.ts";
 import type { CodeOrder } from "./order.ts";
 
 export interface Region {
@@ -21,30 +21,38 @@ export interface Region {
 /** Regions in layout order; together they hold every node once. */
 export function assignRegions(graph: ModuleGraph, order: CodeOrder): readonly Region[] {
   const walk = new GraphWalk(graph);
-  const placed = new Set<number>();
-  const claim = (indices: readonly number[]): readonly number[] =>
-    indices.filter((index) => {
-      const free = !placed.has(index);
-      placed.add(index);
-      return free;
-    });
-  const take = (edge: Edge): readonly number[] => claim(walk.constants(edge));
-  const run = (index: number): readonly number[] => {
-    const { edges } = walk.code(index);
-    // Nested code objects have a place of their own in the order.
-    const constants = walk.constants(edges.consts).filter((each) => walk.node(each).kind !== "code");
-    const bytecode = edges.legacy === undefined ? [] : take(edges.legacy.code);
-    return [...claim([index]), ...bytecode, ...take(edges.name), ...take(edges.qualname), ...take(edges.names), ...claim(constants)];
+  const reach = new Reach(graph);
+  /** Nested code objects have a place of their own in the order, so they are left out. */
+  const take = (edge: Edge, nodes: number[]): void => reach.from(edge, undefined, nodes);
+  const run = (codes: readonly number[]): number[] => {
+    const nodes: number[] = [];
+    for (const index of codes) {
+      const { edges } = walk.code(index);
+      nodes.push(index);
+      if (edges.legacy !== undefined) take(edges.legacy.code, nodes);
+      take(edges.name, nodes);
+      take(edges.qualname, nodes);
+      take(edges.names, nodes);
+      take(edges.consts, nodes);
+    }
+    return nodes;
   };
-  const tables = (index: number): readonly number[] => {
-    const { edges } = walk.code(index);
-    const variables = edges.legacy === undefined ? [edges.localsplusnames, edges.localspluskinds] : [edges.legacy.varnames, edges.legacy.freevars, edges.legacy.cellvars];
-    return [...variables, edges.exceptiontable, edges.linetable, edges.filename].flatMap(take);
+  const tables = (codes: readonly number[], nodes: number[]): number[] => {
+    for (const index of codes) {
+      const { edges } = walk.code(index);
+      const { legacy } = edges;
+      const variables = legacy === undefined ? [edges.localsplusnames, edges.localspluskinds] : [legacy.varnames, legacy.freevars, legacy.cellvars];
+      for (const edge of variables) take(edge, nodes);
+      take(edges.exceptiontable, nodes);
+      take(edges.linetable, nodes);
+      take(edges.filename, nodes);
+    }
+    return nodes;
   };
   const regions: readonly Region[] = [
-    { name: "executed", nodes: order.executed.flatMap(run) },
-    { name: "functions", nodes: order.functions.flatMap(run) },
-    { name: "tables", nodes: [...order.executed, ...order.functions].flatMap(tables) },
+    { name: "executed", nodes: run(order.executed) },
+    { name: "functions", nodes: run(order.functions) },
+    { name: "tables", nodes: tables(order.functions, tables(order.executed, [])) },
   ];
   const count = regions.reduce((sum, region) => sum + region.nodes.length, 0);
   if (count !== graph.nodes.length) throw new Error(`${graph.nodes.length - count} nodes without a place`);

@@ -116,7 +116,8 @@ function makeLegacy(counts: readonly number[], objects: readonly PyValue[], firs
 }
 
 function checkCounts(counts: Readonly<Record<string, number>> & { readonly argcount: number; readonly posonlyargcount: number }): void {
-  for (const [field, count] of Object.entries(counts)) {
+  for (const field in counts) {
+    const count = counts[field] ?? -1;
     if (count < 0) throw new BadCode(`code object with ${field} ${count}`);
   }
   if (counts.argcount < counts.posonlyargcount) {

@@ -188,7 +188,9 @@ class MarshalReader {
         return container("slice", 3);
       case "c": {
         const frame = container("code", codeShape(this.minor).objects);
-        frame.counts = Array.from({ length: codeShape(this.minor).counts }, () => cursor.i32());
+        const counts: number[] = [];
+        for (let count = codeShape(this.minor).counts; count > 0; count--) counts.push(cursor.i32());
+        frame.counts = counts;
         return frame;
       }
       default: {

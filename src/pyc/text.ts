@@ -116,8 +116,9 @@ export function describe(value: PyValue): string {
 }
 
 function isAscii(data: Uint8Array): boolean {
-  for (const byte of data) if (byte >= 0x80) return false;
-  return true;
+  let all = 0;
+  for (let at = 0; at < data.length; at++) all |= data[at] ?? 0;
+  return all < 0x80;
 }
 
 function utf8Size(point: number): 1 | 2 | 3 | 4 {

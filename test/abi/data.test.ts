@@ -6,7 +6,7 @@ import { layoutFaults } from "../../src/abi/check.ts";
 import { externalTypes } from "../../src/abi/externals.ts";
 import { abiId, allData, knownAbis, loadAbi, parseAbiData } from "../../src/abi/load.ts";
 import { checkPolicy, policy, policyFaults } from "../../src/abi/policy.ts";
-import { canonicalJson, fileJson } from "../../src/abi/schema.ts";
+import { canonicalJson, fileJson } from "../../src/abi/json.ts";
 import type { AbiData } from "../../src/abi/schema.ts";
 import { PycdsError } from "../../src/base/errors.ts";
 import { sha256 } from "../../src/base/digest.ts";

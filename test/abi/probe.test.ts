@@ -9,7 +9,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { allData, loadAbi } from "../../src/abi/load.ts";
-import { fileJson } from "../../src/abi/schema.ts";
+import { fileJson } from "../../src/abi/json.ts";
 import { compare } from "../../tools/probe-abi/compare.ts";
 import { readObject } from "../../tools/probe-abi/elf.ts";
 import { compilerFor, gather } from "../../tools/probe-abi/gather.ts";

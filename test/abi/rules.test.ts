@@ -2,7 +2,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { external } from "../../src/abi/externals.ts";
-import { allData, loadAbi, makeAbi } from "../../src/abi/load.ts";
+import { allData, loadAbi } from "../../src/abi/load.ts";
+import { makeAbi } from "../../src/abi/make.ts";
 import { quickener } from "../../src/abi/quicken.ts";
 import type { Abi, CodeFacts, LegacyCodeFacts, NameFacts } from "../../src/abi/types.ts";
 

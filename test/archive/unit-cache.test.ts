@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { buildArchive, linkArchive, planArchive } from "../../src/archive/build.ts";
 import { machineView } from "../../src/archive/collect-view.ts";
 import { compileAll } from "../../src/archive/compile-all.ts";
+import { CompilePool } from "../../src/archive/compile-pool.ts";
 import { contentKey, heldPyc } from "../../src/archive/pyc-file.ts";
 import { rememberingView } from "../../src/archive/pyc-memo.ts";
 import { NameNumbers } from "../../src/archive/record.ts";
@@ -60,7 +61,7 @@ describe.skipIf(python === undefined)("the unit cache (needs CPython 3.11 to 3.1
     new UnitCache({ folder: path, maker, random: `r${count++}`, onTemporary: (file, exists) => void (exists ? temporaries.add(file) : temporaries.delete(file)) });
   const link = async (cache: UnitCache): Promise<Uint8Array> => {
     const plan = planArchive(input);
-    const linked = linkArchive(plan, await compileAll(plan.placed, input.abi, cache, 0, () => undefined));
+    const linked = linkArchive(plan, await compileAll(plan.placed, input.abi, cache, new CompilePool(0), () => undefined));
     const bytes = new Uint8Array(linked.size);
     linked.emit({ write: (at, part) => bytes.set(part, at) });
     return bytes;

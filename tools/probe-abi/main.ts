@@ -17,7 +17,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { parseAbiData } from "../../src/abi/load.ts";
 import { checkPolicy } from "../../src/abi/policy.ts";
-import { fileJson } from "../../src/abi/schema.ts";
+import { fileJson } from "../../src/abi/json.ts";
 import type { AbiData } from "../../src/abi/schema.ts";
 import { PycdsError, exitCode } from "../../src/base/errors.ts";
 import { compare } from "./compare.ts";
