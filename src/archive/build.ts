@@ -9,7 +9,6 @@
 import { alignUp } from "../base/bytes.ts";
 import { hex, sha256, xxh3 } from "../base/digest.ts";
 import { PycdsError } from "../base/errors.ts";
-import { latin1CodePoint } from "../graph/names.ts";
 import { encodeTable } from "../image/codec.ts";
 import type { RecordOf } from "../image/codec.ts";
 import { encodeMeta } from "../image/meta.ts";
@@ -157,7 +156,7 @@ export function linkArchive(plan: ArchivePlan, compiled: readonly CompiledUnit[]
   onProgress({ pass: "names", done: 0, total: units.length });
   const names = new NameNumbers();
   for (const { head } of units) head.numberNames(names);
-  const laidOutNames = layOutNames(names.values().map((value) => ({ value, latin1: latin1CodePoint(value) })), input.abi);
+  const laidOutNames = layOutNames(names, input.abi);
 
   onProgress({ pass: "addresses", done: 0, total: units.length });
   const data = planData(units.map(({ head }) => head.dataSize), traced, laidOutNames.blocks.map(({ bytes }) => bytes.byteLength));
@@ -320,7 +319,7 @@ function planStreams(units: readonly StoredUnit[]): { readonly size: number; rea
 }
 
 function nameWords({ locations }: LaidOutNames): Uint32Array {
-  return Uint32Array.from(locations, (location) => (location.kind === "latin1" ? 0x80000000 + location.codePoint : location.offset / objectAlignment));
+  return new Uint32Array(locations).map((location) => ((location | 0) < 0 ? 0x80000000 - 1 - (location | 0) : location / objectAlignment));
 }
 
 function nameBlockTable({ blocks }: LaidOutNames, plan: DataPlan): RecordOf<"NameBlock">[] {

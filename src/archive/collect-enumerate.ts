@@ -29,10 +29,11 @@ export function enumerateModules(view: TreeView, start: string, suffixes: Target
   const extensions = suffixes.filter((row) => row.loader === "extension").map((row) => row.suffix);
 
   const walk = (folder: string, prefix: string, ancestors: readonly string[]): boolean => {
-    const facts = view.stat(folder);
+    const listed = view.listed?.(folder);
+    const facts = listed?.facts ?? view.stat(folder);
     // a link back to a folder above would go on for ever
     if (facts?.kind !== "directory" || ancestors.includes(facts.id)) return false;
-    const names = view.list(folder)?.toSorted((a, b) => compareText(a.name, b.name));
+    const names = (listed?.names ?? view.list(folder))?.toSorted((a, b) => compareText(a.name, b.name));
     if (names === undefined) return false;
     const at = folders.push(folder);
     const before = files.length;

@@ -79,6 +79,13 @@ export async function listFolders(view: TreeView, paths: readonly string[], cloc
 
 /** The listing; or how long to wait for a better one; or undefined: there is no such folder. */
 function listOnce(view: TreeView, path: string, clock: Clock): FolderInput | bigint | undefined {
+  const known = view.listed?.(path);
+  if (known !== undefined) {
+    const after = view.stat(path);
+    const { facts, names, nowNs } = known;
+    const same = after?.kind === "directory" && after.mtimeNs === facts.mtimeNs && after.id === facts.id;
+    if (same && racyForNs(facts.mtimeNs, nowNs) === 0n) return { path, mtimeNs: facts.mtimeNs, names };
+  }
   const before = view.stat(path);
   if (before?.kind !== "directory") return undefined;
   const names: readonly NameFacts[] | undefined = view.list(path);

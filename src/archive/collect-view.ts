@@ -15,6 +15,14 @@ export interface FileFacts {
 
 export type NameFacts = FolderInput["names"][number];
 
+/** A listing, with what stat said before it. */
+export interface Listed {
+  readonly facts: FileFacts;
+  readonly names: readonly NameFacts[];
+  /** When it had been made. */
+  readonly nowNs: bigint;
+}
+
 /** Paths are those of the machine that the archive is for. */
 export interface TreeView {
   /** Follows links; undefined: there is nothing that can be seen. */
@@ -22,6 +30,8 @@ export interface TreeView {
   /** Names in a folder, any order; undefined: not a readable folder. */
   list(path: string): readonly NameFacts[] | undefined;
   read(path: string): Uint8Array | undefined;
+  /** A folder and its listing, perhaps of an earlier call: whoever relies on it looks at the folder again. */
+  listed?(path: string): Listed | undefined;
   /** A .pyc that is unchanged since an earlier build read it; undefined: it must be read. */
   remembered?(path: string): PycFile | undefined;
 }

@@ -40,8 +40,13 @@ interface Listing {
 
 /** UTF-8 order, which is C's memcmp order. */
 export function compareText(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+  if (a === b) return 0;
+  // only there is the order of UTF-16 units another one
+  if (surrogatesAndAbove.test(a) || surrogatesAndAbove.test(b)) return Buffer.compare(Buffer.from(a), Buffer.from(b));
+  return a < b ? -1 : 1;
 }
+
+const surrogatesAndAbove = /[\ud800-\uffff]/;
 
 /** _path_join of a folder and a name (POSIX, Lib/importlib/_bootstrap_external.py). */
 export function joinPath(folder: string, name: string): string {

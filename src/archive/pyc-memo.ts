@@ -13,7 +13,7 @@ import { xxh3 } from "../base/digest.ts";
 import { PycdsError } from "../base/errors.ts";
 import { racyForNs } from "./collect-folders.ts";
 import { statFacts } from "./collect-view.ts";
-import type { FileFacts, TreeView } from "./collect-view.ts";
+import type { FileFacts, Listed, TreeView } from "./collect-view.ts";
 import { contentKey, heldPyc } from "./pyc-file.ts";
 import type { PycFile } from "./pyc-file.ts";
 
@@ -57,20 +57,20 @@ export function rememberingView(view: TreeView, text: string | undefined, nowNs:
   const before = readMemory(text);
   const met = new Map<string, Row>();
   /** Folders are listed by several passes. */
-  const listings = new Map<string, { readonly stamp: string; readonly names: ReturnType<TreeView["list"]> }>();
+  const listings = new Map<string, Listed>();
   let changed = false;
   return {
     stat: (path) => view.stat(path),
-    list: (path) => {
-      const facts = view.stat(path);
-      if (facts?.kind !== "directory") return undefined;
-      const stamp = stampOf(facts);
+    list: (path) => view.list(path),
+    listed: (path) => {
       const known = listings.get(path);
-      if (known?.stamp === stamp) return known.names;
-      const now = nowNs();
-      const names = view.list(path);
-      if (names !== undefined && isSettled(facts, now)) listings.set(path, { stamp, names });
-      return names;
+      if (known !== undefined) return known;
+      const facts = view.stat(path);
+      const names = facts?.kind === "directory" ? view.list(path) : undefined;
+      if (facts === undefined || names === undefined) return undefined;
+      const listed = { facts, names, nowNs: nowNs() };
+      listings.set(path, listed);
+      return listed;
     },
     read: (path) => view.read(path),
     remembered: (path) => {

@@ -10,7 +10,8 @@
  * of a module that stays with stock the reason in UTF-8 instead. Data: the unit's bytes.
  */
 import { alignUp } from "../base/bytes.ts";
-import type { NameTable } from "../graph/names.ts";
+import { latin1CodePoint } from "../graph/names.ts";
+import type { NameEntry, NameTable } from "../graph/names.ts";
 import type { StrValue } from "../graph/types.ts";
 import { encodeRelocations, namesOf } from "../image/slots.ts";
 import type { LaidOutUnit } from "../layout/types.ts";
@@ -171,15 +172,14 @@ export class NameNumbers {
     this.table = table;
   }
 
-  /** The names as str values, for their layout. */
-  values(): StrValue[] {
-    return Array.from({ length: this.count }, (_, index) => {
-      const word = this.words[index] ?? 0;
-      const start = this.starts[index] ?? 0;
-      const data = this.text.subarray(start, start + (word >>> 3));
-      const width = ([1, 2, 4] as const)[(word >>> 1) & 3] ?? 1;
-      return { kind: "str", width, length: data.byteLength / width, ascii: (word & 1) === 1, data, interned: true };
-    });
+  /** A name, for its layout; made anew each time, since hundreds of thousands of them would burden the collector. */
+  at(index: number): NameEntry {
+    const word = this.words[index] ?? 0;
+    const start = this.starts[index] ?? 0;
+    const data = this.text.subarray(start, start + (word >>> 3));
+    const width = ([1, 2, 4] as const)[(word >>> 1) & 3] ?? 1;
+    const value: StrValue = { kind: "str", width, length: data.byteLength / width, ascii: (word & 1) === 1, data, interned: true };
+    return { value, latin1: latin1CodePoint(value) };
   }
 }
 

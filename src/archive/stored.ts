@@ -4,7 +4,7 @@ import type { UnitRecord } from "./record.ts";
 
 export interface StoredUnit {
   readonly head: RecordHead;
-  /** The unit's bytes, once: the linker changes them. */
+  /** The unit's bytes, once: the linker changes them. Valid until another unit of the same store is asked for its own. */
   data(): Uint8Array;
 }
 

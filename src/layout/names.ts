@@ -10,12 +10,11 @@ import type { PointerSink } from "./sink.ts";
 /** A block is digested as a whole at its first use, so it stays small; a longer name has a block of its own. */
 export const maxNameBlock = 0x10000;
 
-/** Where the runtime finds a name. */
-export type NameLocation =
-  /** a str object at this offset of its block, a multiple of 8 */
-  | { readonly kind: "block"; readonly offset: number }
-  /** the interpreter's own one-character string */
-  | { readonly kind: "latin1"; readonly codePoint: number };
+/** Names by index; {@link NameTable.entries} is one. */
+export interface NameList {
+  readonly length: number;
+  at(index: number): NameEntry | undefined;
+}
 
 export interface LaidOutNameBlock {
   /** str objects whose type word is 0: the runtime writes it before it interns the object. */
@@ -27,8 +26,11 @@ export interface LaidOutNameBlock {
 export interface LaidOutNames {
   /** Ascending by first name; every name is in exactly one block's range. */
   readonly blocks: readonly LaidOutNameBlock[];
-  /** By name index. */
-  readonly locations: readonly NameLocation[];
+  /**
+   * By name index: the offset of its str object in its block, a multiple of 8; or -1 - code point: the
+   * interpreter's own one-character string.
+   */
+  readonly locations: Int32Array;
 }
 
 /** Nothing in a block is relocated but the type words, which the runtime knows. */
@@ -39,10 +41,10 @@ const noPointers: PointerSink = {
   codeVersion: () => { throw new Error("a name with a code version"); },
 };
 
-export function layOutNames(entries: readonly NameEntry[], abi: Abi): LaidOutNames {
+export function layOutNames(entries: NameList, abi: Abi): LaidOutNames {
   const shape = strShape(abi, { shareWstr: false });
   const blocks: LaidOutNameBlock[] = [];
-  const locations: NameLocation[] = [];
+  const locations = new Int32Array(entries.length);
   let first = 0;
   let end = 0;
 
@@ -51,24 +53,27 @@ export function layOutNames(entries: readonly NameEntry[], abi: Abi): LaidOutNam
     const bytes = new Uint8Array(alignUp(end, objectAlignment));
     const out = new ObjectBuffer(bytes, noPointers);
     for (let index = first; index < next; index++) {
-      const location = locations[index];
-      const entry = entries[index];
-      if (entry !== undefined && location?.kind === "block") shape.fill(out, location.offset, entry.value);
+      const offset = locations[index] ?? -1;
+      const entry = offset < 0 ? undefined : entries.at(index);
+      if (entry !== undefined) shape.fill(out, offset, entry.value);
     }
     blocks.push({ bytes, firstName: first, nameCount: next - first });
     first = next;
     end = 0;
   };
 
-  for (const [index, { value, latin1 }] of entries.entries()) {
+  for (let index = 0; index < entries.length; index++) {
+    const entry = entries.at(index);
+    if (entry === undefined) throw new Error(`no name ${index}`);
+    const { value, latin1 } = entry;
     if (latin1 !== undefined) {
-      locations.push({ kind: "latin1", codePoint: latin1 });
+      locations[index] = -1 - latin1;
       continue;
     }
     const size = shape.size(value);
     if (alignUp(end, objectAlignment) + size > maxNameBlock && end > 0) close(index);
     const offset = alignUp(end, objectAlignment);
-    locations.push({ kind: "block", offset });
+    locations[index] = offset;
     end = offset + size;
   }
   close(entries.length);

@@ -32,7 +32,7 @@ describe("names", () => {
       seen.set(text, known);
       expect(names.number(bytes, 2, word)).toBe(known);
     }
-    expect(names.values().map(({ data }) => Buffer.from(data).toString("latin1"))).toEqual([...seen.keys()]);
+    expect(Array.from({ length: names.length }, (_, index) => Buffer.from(names.at(index).value.data).toString("latin1"))).toEqual([...seen.keys()]);
     expect(names.number(Buffer.from("ab"), 0, 2 * 8 + 1)).not.toBe(names.number(Buffer.from("ab"), 0, 2 * 8 + 2));
   });
 });

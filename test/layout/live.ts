@@ -55,7 +55,7 @@ export function layOutAll(abi: Abi, modules: readonly string[], folder: string):
   for (const [index, block] of blocks.entries()) writeFileSync(join(folder, `names${index}.bin`), block.bytes);
   writeFileSync(manifest, JSON.stringify({
     blocks: blocks.map((block, index) => ({ file: `names${index}.bin`, first: block.firstName, count: block.nameCount })),
-    locations: locations.map((location) => (location.kind === "block" ? location.offset : -1 - location.codePoint)),
+    locations: [...locations],
     modules: units,
   }));
   return manifest;
