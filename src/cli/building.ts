@@ -74,11 +74,10 @@ export async function buildFile(context: Context, options: CommonOptions, reques
     // nothing kept, much to do: the threads start, and the interpreter compiles strings, while files are looked at
     const expected = request.all ? Infinity : (request.trace?.modules.length ?? 0);
     if ((memory?.units.size ?? 0) === 0 && expected >= worthThreads) pool.start(abi.id);
-    const { pureCompiler, ...rest } = request;
     const pures = computePures(request);
     const view = memory?.view ?? request.view;
     const home = request.relocatable === true && request.compiler !== undefined ? { home: dirname(resolve(context.cwd, request.output)) } : {};
-    const found = await collect({ ...rest, ...home, view, abi, progress: (what, done, total) => progress.show(`${what} ${done}/${total}`) });
+    const found = await collect({ ...request, ...home, view, abi, pureCompiler: undefined, progress: (what, done, total) => progress.show(`${what} ${done}/${total}`) });
     const input = withoutBases(found.input, openBases(request.bases ?? [], found.input.target, request), request.view);
     const build: Build = { output: request.output, input, pures, pool, progress };
     const report = await compileAndLink(build, memory?.units ?? memoryStore).catch(async (error: unknown) => {
