@@ -35,6 +35,7 @@
 #endif
 
 #define BASE_LIMIT (UINT64_C(1) << 38) /* design.md, decision 6: valid for 39-bit address spaces too */
+#define POPULATE_STEP_FIRST (UINT64_C(32) << 10)
 #define POPULATE_STEP (UINT64_C(256) << 10)
 #define SECTIONS_MAX 64
 
@@ -182,18 +183,26 @@ static int populate(const Archive *a, uint64_t begin, uint64_t end) {
 int archive_populate(Archive *archive, uint64_t offset, uint64_t size) {
     if (size == 0) return 0;
     const uint64_t end = offset + size, hot = (uint64_t)archive->header->data_hot_size * PYCDS_HOT_UNIT;
-    if (end <= archive->populated) return 0;
+    if (offset >= archive->populated_from && end <= archive->populated) return 0;
+    if (offset >= hot) return populate(archive, offset, end);
     /*
-     * Traced units are used about in the order in which they lie, so the hot part is taken
-     * in steps. A unit far ahead of the last step (a run that imports only
-     * some of what was traced) is taken alone.
+     * Traced units are used about in the order in which they lie, so the hot part is taken in steps, which
+     * grow while that holds: a page too many costs as much as one that is needed. A unit elsewhere (a run that imports only some of
+     * what was traced, what was loaded before we came) begins anew there.
      */
-    if (offset >= hot || offset > archive->populated + POPULATE_STEP) return populate(archive, offset, end);
-    uint64_t step = archive->populated + POPULATE_STEP;
-    if (step > hot) step = hot;
-    if (step < end) step = end;
-    if (populate(archive, archive->populated, step) != 0) return -1;
-    archive->populated = step;
+    if (offset < archive->populated_from || offset > archive->populated + archive->step || archive->step == 0) {
+        archive->populated_from = archive->populated = offset;
+        archive->step = 0;
+    }
+    uint64_t stop = archive->populated + archive->step;
+    if (stop > hot) stop = hot;
+    if (stop < end) stop = end;
+    if (populate(archive, archive->populated, stop) != 0) {
+        archive->step = archive->populated = archive->populated_from = 0;
+        return -1;
+    }
+    archive->populated = stop;
+    archive->step = archive->step == 0 ? POPULATE_STEP_FIRST : archive->step < POPULATE_STEP ? archive->step * 2 : POPULATE_STEP;
     return 0;
 }
 

@@ -7,7 +7,7 @@
 #include "find.h"
 
 PyObject *modules_mapping(void) {
-    PyObject *modules = py_sys_get("modules");
+    PyObject *modules = py_sys_get(state.n_modules);
     if (!modules) PyErr_SetString(PyExc_RuntimeError, "lost sys.modules");
     return modules;
 }
@@ -112,7 +112,7 @@ static int own_spec(PyObject *modules, PyObject *name, PyObject **own) {
  * (a stock spec), or neither (not found). -1: an exception.
  */
 int find_spec(PyObject *modules, PyObject *name, PyObject *path, Answer *answer) {
-    PyObject *meta_path = py_sys_get("meta_path");
+    PyObject *meta_path = py_sys_get(state.n_meta_path);
     answer->found.kind = FIND_ABSENT;
     answer->path = NULL;
     answer->spec = NULL;

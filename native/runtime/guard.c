@@ -6,6 +6,7 @@
  * replace methods of SourceFileLoader or insert into sys.path_hooks). When one
  * of the watched places changes, stock's own _find_and_load takes over.
  */
+#include "dicts.h"
 #include "state.h"
 
 #include <stdio.h>
@@ -53,6 +54,7 @@ static Watch watches[] = {
 };
 #define WATCH_COUNT (sizeof watches / sizeof watches[0])
 
+static uint64_t bootstrap_stamp, external_stamp; /* of importlib's two dicts when they were last found as they should be; 0: unknown */
 static PyObject *path_finder_vars; /* PathFinder.__dict__: its methods are classmethods, bound anew at each getattr */
 static PyObject *hooks[8];         /* sys.path_hooks up to FileFinder's own */
 static Py_ssize_t hook_count;
@@ -91,7 +93,7 @@ static PyObject *current(const Watch *watch) {
 
 /* function.__globals__ is `dict`. */
 static int has_globals(PyObject *function, PyObject *dict) {
-    PyObject *globals = PyObject_GetAttrString(function, "__globals__");
+    PyObject *globals = PyObject_GetAttr(function, state.n___globals__);
     if (!globals) PyErr_Clear();
     Py_DecRef(globals); /* compared only */
     return globals == dict;
@@ -188,7 +190,9 @@ int guard_init(char why[PYCDS_WHY]) {
             return -1;
         }
     }
-    PyObject *list = py_sys_get("path_hooks");
+    dicts_watch(state.bootstrap_dict);
+    dicts_watch(state.external_dict);
+    PyObject *list = py_sys_get(state.n_path_hooks);
     for (hook_count = 0; list && py_is_list(list) && hook_count < 8;) {
         PyObject *hook = py_list_get(list, hook_count);
         if (!hook) break;
@@ -213,7 +217,10 @@ int guard_init(char why[PYCDS_WHY]) {
 }
 
 int guard_holds(const char **why) {
+    const uint64_t bootstrap_now = dicts_stamp(state.bootstrap_dict), external_now = dicts_stamp(state.external_dict);
+    const int unchanged = bootstrap_now != 0 && bootstrap_now == bootstrap_stamp && external_now == external_stamp;
     for (size_t i = 0; i < WATCH_COUNT; i++) {
+        if (unchanged && (watches[i].place == IN_BOOTSTRAP || watches[i].place == IN_EXTERNAL)) continue;
         PyObject *now = current(&watches[i]);
         int same = now == watches[i].value;
         Py_DecRef(now);
@@ -222,7 +229,9 @@ int guard_holds(const char **why) {
             return 0;
         }
     }
-    PyObject *list = py_sys_get("path_hooks");
+    bootstrap_stamp = bootstrap_now;
+    external_stamp = external_now;
+    PyObject *list = py_sys_get(state.n_path_hooks);
     int same = list && py_is_list(list);
     for (Py_ssize_t i = 0; same && i < hook_count; i++) {
         PyObject *hook = py_list_get(list, i);
@@ -235,7 +244,7 @@ int guard_holds(const char **why) {
 }
 
 int guard_folder(PyObject *entry, KnownFinder *known) {
-    PyObject *cache = py_sys_get("path_importer_cache");
+    PyObject *cache = py_sys_get(state.n_path_importer_cache);
     int usable = cache && py_is_dict(cache);
     PyObject *found = usable ? py_dict_get(cache, entry) : NULL;
     Py_DecRef(cache);

@@ -6,8 +6,8 @@
  * marked interned without being the interned one would be wrong
  * (facts/cpython.md §3).
  */
+#include "digest.h"
 #include "tables.h"
-#include "xxh3.h"
 
 /* The block that `index` is in; tables_check has seen that blocks partition the names. */
 static uint32_t block_of(const Archive *a, uint32_t index) {
@@ -23,7 +23,7 @@ static uint32_t block_of(const Archive *a, uint32_t index) {
 static int check_block(Archive *a, uint32_t block) {
     const PycdsNameBlock *b = &a->name_blocks[block];
     /* Populated first, so that what is digested is our private copy, not pages that could still change. */
-    if (archive_populate(a, b->data_offset, b->data_size) != 0 || xxh3(a->data + b->data_offset, b->data_size) != b->digest) {
+    if (archive_populate(a, b->data_offset, b->data_size) != 0 || digest(a->data + b->data_offset, b->data_size, NULL, 0) != b->digest) {
         a->block_state[block] = UNIT_BAD;
         return -1;
     }

@@ -115,7 +115,7 @@ static int prefixed_cache(const char *path, char *buffer, size_t size) {
 
 /* sys.dont_write_bytecode: may no .pyc be written? */
 static int writes_none(void) {
-    PyObject *frugal = py_sys_get("dont_write_bytecode");
+    PyObject *frugal = py_sys_get(state.n_dont_write_bytecode);
     const int truth = frugal ? PyObject_IsTrue(frugal) : 0;
     if (truth < 0) PyErr_Clear();
     Py_DecRef(frugal);
@@ -126,7 +126,7 @@ static int writes_none(void) {
 static int leaves_pyc(Answer *answer, const char *path) {
     char pyc[PATH_MAX];
     const Found *found = &answer->found;
-    PyObject *prefix = py_sys_get("pycache_prefix");
+    PyObject *prefix = py_sys_get(state.n_pycache_prefix);
     const int elsewhere = prefix && prefix != PY_NONE;
     Py_DecRef(prefix);
     if (found->file->stamp_file != PYCDS_NONE) {
@@ -284,7 +284,7 @@ int path_finder_find(PyObject *name, PyObject *path, Answer *answer) {
         answer->ask_path_finder = 1; /* `import_module("a/b")` does reach a file in stock */
         return 0;
     }
-    path = path == PY_NONE ? py_sys_get("path") : py_new_ref(path);
+    path = path == PY_NONE ? py_sys_get(state.n_path) : py_new_ref(path);
     if (!path) {
         answer->ask_path_finder = 1;
         return 0;

@@ -6,9 +6,10 @@
  * Remembered are the globals of its two modules, the contents of dicts among
  * them (FLAGS, CATEGORIES), the code of functions, and the methods of
  * their classes. Looking at all of it takes about as long as parsing a
- * pattern of one character.
+ * pattern of one character, so a dict that is known not to have changed is passed over (dicts.h).
  */
 #define _GNU_SOURCE
+#include "dicts.h"
 #include "pure.h"
 
 #include <dlfcn.h>
@@ -26,6 +27,7 @@ typedef struct Part {
     Py_ssize_t size; /* of the dict, or of the class's namespace */
     Item *items;
     Py_ssize_t count;
+    uint64_t stamp; /* of a dict, when it was last compared (dicts.h) */
 } Part;
 
 enum { PARTS_MAX = 64 };
@@ -39,7 +41,7 @@ static PyObject *code_of(PyObject *value) { return py_is_function(value) ? funct
 static Part *add_part(PyObject *owner, int is_class, Py_ssize_t size) {
     if (part_count == PARTS_MAX) return NULL;
     Part *part = &parts[part_count];
-    *part = (Part){py_new_ref(owner), is_class, size, calloc((size_t)size + 1, sizeof(Item)), 0};
+    *part = (Part){py_new_ref(owner), is_class, size, calloc((size_t)size + 1, sizeof(Item)), 0, 0};
     if (!part->items) return NULL;
     part_count++;
     return part;
@@ -54,6 +56,7 @@ static void add_item(Part *part, PyObject *key, PyObject *value) {
 static int remember_dict(PyObject *dict) {
     Part *part = add_part(dict, 0, PyDict_Size(dict));
     if (!part) return -1;
+    dicts_watch(dict);
     Py_ssize_t position = 0;
     PyObject *key, *value;
     while (PyDict_Next(dict, &position, &key, &value)) add_item(part, key, value);
@@ -105,12 +108,22 @@ int pure_parser_remember(PyObject *compiler, PyObject *parser) {
 
 static int same_item(const Item *item, const PyObject *key, PyObject *value) { return key == item->key && value == item->value && code_of(value) == item->code; }
 
-static int same_dict(const Part *part) {
+/* Of a dict that has not changed: a function's code may have been replaced all the same. */
+static int same_codes(const Part *part) {
+    for (Py_ssize_t i = 0; i < part->count; i++)
+        if (part->items[i].code && function_code(part->items[i].value) != part->items[i].code) return 0;
+    return 1;
+}
+
+static int same_dict(Part *part) {
+    const uint64_t stamp = dicts_stamp(part->owner);
+    if (stamp != 0 && stamp == part->stamp) return same_codes(part);
     if (PyDict_Size(part->owner) != part->size) return 0;
     Py_ssize_t position = 0, i = 0;
     PyObject *key, *value;
     while (PyDict_Next(part->owner, &position, &key, &value))
         if (!same_item(&part->items[i++], key, value)) return 0;
+    part->stamp = stamp;
     return 1;
 }
 

@@ -10,11 +10,7 @@ PyObject *py_code_type, *py_function_type;
 
 int py_is_free_threaded(void) { return strstr(Py_GetVersion(), "free-threading") != NULL; }
 
-#if PY_FREE_THREADED
-static PyObject *sys_dict; /* sys.__dict__, which sys.x reads and writes; set once by py_init() */
-
-/* There is no PySys_GetObject with a reference before 3.15. */
-PyObject *py_sys_get(const char *name) { return py_dict_get_string(sys_dict, name); }
+PyObject *py_sys_dict;
 
 static int find_sys(void) {
     PyObject *modules = PyImport_GetModuleDict(), *sys = modules != NULL && py_is_dict(modules) ? py_dict_get_string(modules, "sys") : NULL;
@@ -27,13 +23,10 @@ static int find_sys(void) {
         Py_DecRef(dict);
         return -1;
     }
-    if (sys_dict == NULL) sys_dict = dict;
+    if (py_sys_dict == NULL) py_sys_dict = dict;
     else Py_DecRef(dict);
     return 0;
 }
-#else
-static int find_sys(void) { return 0; }
-#endif
 
 /* The types of an importlib function and of its code; importlib is there before anything else is imported. */
 static int find_types(void) {

@@ -247,6 +247,7 @@ extern PyObject *PyComplex_FromDoubles(double real, double imaginary);
 extern Py_ssize_t PySequence_Size(PyObject *o);
 extern PyObject *PySequence_GetItem(PyObject *o, Py_ssize_t i); /* new */
 extern int PySequence_Contains(PyObject *o, PyObject *value);
+extern PyObject *PySequence_Concat(PyObject *a, PyObject *b); /* new */
 extern PyObject *PySequence_List(PyObject *o);
 extern PyObject *PySequence_Tuple(PyObject *o);
 extern int PySequence_Check(PyObject *o);
@@ -343,7 +344,6 @@ static inline PyObject *py_list_get(PyObject *l, Py_ssize_t i) {
     if (!item) PyErr_Clear();
     return item;
 }
-PyObject *py_sys_get(const char *name);
 #else
 /* d[key]: NULL, with or without an exception. */
 static inline PyObject *py_dict_get(PyObject *d, PyObject *key) { return py_new_ref(PyDict_GetItemWithError(d, key)); }
@@ -351,8 +351,11 @@ static inline PyObject *py_dict_get(PyObject *d, PyObject *key) { return py_new_
 static inline PyObject *py_dict_get_string(PyObject *d, const char *key) { return py_new_ref(PyDict_GetItemString(d, key)); }
 /* l[i]: NULL without an exception behind the end. */
 static inline PyObject *py_list_get(PyObject *l, Py_ssize_t i) { return i < PyList_Size(l) ? py_new_ref(PyList_GetItem(l, i)) : NULL; }
-/* sys.name: NULL without an exception. */
-static inline PyObject *py_sys_get(const char *name) { return py_new_ref(PySys_GetObject(name)); }
 #endif
+
+/* sys.__dict__ of the interpreter whose imports are ours, which sys.x and PySys_GetObject read and write; set once by py_init(). */
+extern PyObject *py_sys_dict;
+/* sys.name, of an interned name: NULL without an exception. */
+static inline PyObject *py_sys_get(PyObject *name) { return py_dict_get(py_sys_dict, name); }
 
 #endif

@@ -3,6 +3,7 @@
  *   py.h        the CPython C API we use, declared without Python.h
  *   archive.c   maps a file and validates it          (no Python)
  *   externals.c types, singletons, small ints of this interpreter
+ *   digest.c, digest_avx2.c  digests of what is large  (no Python)
  *   names.c     interned names, each made canonical once
  *   unit.c      digests and relocates one module's objects
  *   selfcheck.c compares the target's layout with live objects
@@ -19,6 +20,7 @@
  *   locks.c     module locks, made when a second thread asks
  *   unlocked.c  _find_and_load_unlocked: the parent, find, load, bind
  *   import.c    _find_and_load and _handle_fromlist
+ *   dicts.c     has a dict changed?
  *   pure*.c     results of pure functions: code of source strings, patterns (pure.h)
  *   gc.c        the collector, deferred during outermost imports
  *   exit.c      an exit that leaves modules as they are, for programs that ask for it
@@ -30,7 +32,7 @@
  * (PYCDS_FREE_THREADED) for builds without it, where what the GIL guards is guarded by
  * importlib's import lock (imports_lock() of state.h; nothing in _pycds.so). What can change, and why no two threads meet in it:
  *   written by activation only, before imports go through us   `state` (all but the counters, `active`), `mode`, `started_pid`,
- *       `refusal`, externals.c table, guard.c watches, path_finder_vars, hooks; py.c sys_dict, types; log.c; trace.c trace_path
+ *       `refusal`, externals.c table, guard.c watches, path_finder_vars, hooks; py.c py_sys_dict, types; dicts.c way, watcher, watch; log.c; trace.c trace_path
  *   under imports_lock()   locks.c loading, serials; index.c listings; Archive.unit_state, block_state, canonical, populated
  *       (unit.c, names.c, archive_populate); unit.c version_counter; trace.c seen_entries
  *   atomic   state.active, hits, misses, stales; module.c started, disabled, activating; py.c progress (of the module
@@ -111,7 +113,7 @@ typedef struct Archive {
     uint32_t *pure_uses;    /* copies made, one a pure result */
     PyObject **canonical;   /* interned name objects, borrowed for ever */
     uint32_t prelinked;     /* units whose external slots were right as they were */
-    uint64_t populated;     /* bytes of DATA's hot part already prefaulted */
+    uint64_t populated_from, populated, step; /* of DATA's hot part: what was prefaulted last, [from, populated), and how much will be next; 0: nothing yet */
     struct Listing **listings; /* index.c: of folders that changed, by folder; NULL: none so far */
     int pures_populated;    /* 1 done, -1 the file was cut */
     uint8_t *cache_state;   /* stamp.c: what is known of __pycache__, by folder; NULL: nothing so far */

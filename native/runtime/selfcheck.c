@@ -20,7 +20,7 @@
 #define PLATFORM "unsupported"
 #endif
 
-#define HEX_3_11 UINT32_C(0x030b0000)
+#define HEX_3_11 UINT32_C(0x030b0000) /* code objects with qualified names, columns and tables of handlers */
 
 /* ---- what the interpreter says ----------------------------------------------------- */
 
@@ -75,24 +75,55 @@ static int check_flavour(const PycdsFileHeader *h, char why[PYCDS_WHY]) {
 
 /* ---- its objects ---------------------------------------------------------------------- */
 
+/* A tuple of new references to `items`, all used up; NULL when one is missing. */
+static PyObject *tuple_of(size_t count, PyObject *items[]) {
+    PyObject *tuple = PyTuple_New((Py_ssize_t)count);
+    int whole = tuple != NULL;
+    for (size_t i = 0; i < count; i++) {
+        whole &= items[i] != NULL;
+        if (tuple != NULL) PyTuple_SetItem(tuple, (Py_ssize_t)i, items[i]);
+        else Py_DecRef(items[i]);
+    }
+    if (whole) return tuple;
+    Py_DecRef(tuple);
+    return NULL;
+}
+
+#define TUPLE(...) tuple_of(sizeof((PyObject *[]){__VA_ARGS__}) / sizeof(PyObject *), (PyObject *[]){__VA_ARGS__})
+#define TEXT(literal) PyUnicode_FromString(literal)
+#define BYTES(literal) PyBytes_FromStringAndSize(literal, sizeof(literal) - 1)
+
+/* Bytecode of this interpreter: that of a function of importlib. */
+static PyObject *some_bytecode(void) {
+    PyObject *modules = PyImport_GetModuleDict(), *importlib = modules != NULL ? PyDict_GetItemString(modules, "_frozen_importlib") : NULL;
+    PyObject *function = importlib != NULL && py_is_module(importlib) ? PyDict_GetItemString(PyModule_GetDict(importlib), "_verbose_message") : NULL;
+    PyObject *code = function != NULL ? PyObject_GetAttrString(function, "__code__") : NULL, *bytes = code != NULL ? PyObject_GetAttrString(code, "co_code") : NULL;
+    Py_DecRef(code);
+    return bytes;
+}
+
 /*
  * A live code object of our own, so that each of its numbers is a different one and no
  * field can be taken for another: 3 positional-only, 4 positional and 2
- * keyword-only arguments, 6 locals, line 9, a free variable.
+ * keyword-only arguments, 6 locals, stack of 8, line 9, a free variable; nor any two of its objects. Made
+ * by its type (Objects/codeobject.c, code_new_impl: two arguments more from 3.11 on): compiling one
+ * takes thirty times as long. It is never executed.
  */
-static const char sample_source[] = "lambda q: (\n\n\n\n\n\n\n\nlambda a, b, c, /, d, *, e, f: (a, b, c, d, e, f, q, 'pycds'))";
-
-/* The first code object among another one's constants; steals `code`. */
-static PyObject *inner_code(PyObject *code) {
-    PyObject *found = NULL, *constants = code != NULL ? PyObject_GetAttrString(code, "co_consts") : NULL;
-    const Py_ssize_t count = constants != NULL && py_is_tuple(constants) ? PyTuple_Size(constants) : 0;
-    for (Py_ssize_t i = 0; i < count && found == NULL; i++) {
-        PyObject *constant = PyTuple_GetItem(constants, i);
-        if (py_is(constant, &PyCode_Type)) found = py_new_ref(constant);
-    }
-    Py_DecRef(constants);
-    Py_DecRef(code);
-    return found;
+static PyObject *sample_code(uint32_t hexversion) {
+    enum { OPTIMIZED = 1, NEWLOCALS = 2, NESTED = 16 };
+    static const char columns[] = "\xd0\x01\x05"; /* one unit on one line, columns 1 to 5 (Objects/locations.md) */
+    PyObject *const head = TUPLE(PyLong_FromLong(4), PyLong_FromLong(3), PyLong_FromLong(2), PyLong_FromLong(6), PyLong_FromLong(8), PyLong_FromLong(OPTIMIZED | NEWLOCALS | NESTED),
+                                 some_bytecode(), TUPLE(TEXT("pycds constant")), TUPLE(TEXT("pycds_name")),
+                                 TUPLE(TEXT("a"), TEXT("b"), TEXT("c"), TEXT("d"), TEXT("e"), TEXT("f")), TEXT("<pycds>"), TEXT("sample"));
+    PyObject *const tail = hexversion >= HEX_3_11
+                               ? TUPLE(TEXT("pycds.sample"), PyLong_FromLong(9), BYTES(columns), BYTES("pycds handlers"), TUPLE(TEXT("q")), PyTuple_New(0))
+                               : TUPLE(PyLong_FromLong(9), BYTES("\0\0"), TUPLE(TEXT("q")), PyTuple_New(0));
+    PyObject *const arguments = head != NULL && tail != NULL ? PySequence_Concat(head, tail) : NULL;
+    PyObject *const code = arguments != NULL ? PyObject_Call(&PyCode_Type, arguments, NULL) : NULL;
+    Py_DecRef(arguments);
+    Py_DecRef(tail);
+    Py_DecRef(head);
+    return code;
 }
 
 /*
@@ -163,7 +194,7 @@ static int check_objects(const Archive *a, char why[PYCDS_WHY]) {
     if (!is_small_int(a->abi->small_int_min) || !is_small_int(a->abi->small_int_max))
         return refuse(why, "ints from %" PRId32 " to %" PRId32 " are not all singletons here", a->abi->small_int_min, a->abi->small_int_max);
 
-    PyObject *code = inner_code(inner_code(Py_CompileString(sample_source, "<pycds>", PY_EVAL_INPUT)));
+    PyObject *code = sample_code(a->header->hexversion);
     if (code == NULL) return refuse(why, "no sample code object could be made");
     int result = 0;
     if (a->header->hexversion >= HEX_3_11 && !has_columns(code)) result = refuse(why, "column positions are switched off (no_debug_ranges)");

@@ -51,7 +51,7 @@ PyObject *spec_for_file(const Found *found, PyObject *name, PyObject *path, PyOb
     }
     /* A source's __cached__ is computed by the property unless nothing but our own rule can decide it; 3.15 never asks for it. */
     if (kind == PYCDS_SUFFIX_SOURCE && state.forms.sets_cached) {
-        PyObject *prefix = py_sys_get("pycache_prefix");
+        PyObject *prefix = py_sys_get(state.n_pycache_prefix);
         Py_DecRef(prefix); /* compared only */
         if (!prefix || prefix == PY_NONE) {
             cached = cached_path(found);

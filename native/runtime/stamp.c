@@ -13,10 +13,10 @@
 
 #include "index.h"
 #include "places.h"
-#include "xxh3.h"
+#include "digest.h"
 
 /* Digest of a file's contents; 0, or -1 when it cannot be read. */
-static int file_digest(const char *path, uint64_t size, uint64_t *digest) {
+static int file_digest(const char *path, uint64_t size, uint64_t *found) {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return -1;
     char *bytes = malloc(size ? size : 1);
@@ -29,7 +29,7 @@ static int file_digest(const char *path, uint64_t size, uint64_t *digest) {
         have += (uint64_t)n;
     }
     if (bytes && have == size) {
-        *digest = xxh3(bytes, size);
+        *found = digest(bytes, size, NULL, 0);
         result = 0;
     }
     free(bytes);
@@ -78,10 +78,10 @@ StampResult index_stamp(const Archive *a, const Found *found, const char *path, 
         }
         return STAMP_FRESH;
     case PYCDS_STAMP_DIGEST: {
-        uint64_t digest;
+        uint64_t found_digest;
         const int of_pyc = entry->stamp_file != PYCDS_NONE;
         if ((of_pyc && stamped_pyc(a, found, pyc, &st) != 0) || (uint64_t)st.st_size != entry->stamp_size ||
-            file_digest(of_pyc ? pyc : path, entry->stamp_size, &digest) != 0 || digest != entry->stamp_digest) {
+            file_digest(of_pyc ? pyc : path, entry->stamp_size, &found_digest) != 0 || found_digest != entry->stamp_digest) {
             snprintf(why, PYCDS_WHY, "%s contents changed", of_pyc ? ".pyc" : "source");
             return STAMP_STALE;
         }

@@ -15,7 +15,7 @@
     X(__name__) X(__loader__) X(__package__) X(__spec__) X(__path__) X(__file__) X(__cached__) X(__all__) \
     X(__enter__) X(__exit__) X(_initializing) X(_uninitialized_submodules) X(_set_fileattr) X(_cached) X(cached) X(origin) \
     X(loader) X(submodule_search_locations) X(find_spec) X(exec) X(release) X(owner) X(count) X(_get_module_lock) X(pop) X(append) X(extend) X(name) X(path) X(_loaders) X(__dict__) \
-    X(gc) X(isenabled) X(__builtins__)
+    X(gc) X(isenabled) X(__builtins__) X(modules) X(meta_path) X(path_hooks) X(path_importer_cache) X(dont_write_bytecode) X(pycache_prefix) X(__code__) X(co_names) X(__globals__)
 
 /* The most archives that one process serves from: a base, a venv's, an application's, and room. */
 #define LAYERS_MAX 8

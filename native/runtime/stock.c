@@ -164,8 +164,8 @@ static PyObject *names_of(const char *function, int external) {
     } else {
         object = py_new_ref(PyDict_GetItemString(dict, function));
     }
-    code = object ? PyObject_GetAttrString(object, "__code__") : NULL;
-    names = code ? PyObject_GetAttrString(code, "co_names") : NULL;
+    code = object ? PyObject_GetAttr(object, state.n___code__) : NULL;
+    names = code ? PyObject_GetAttr(code, state.n_co_names) : NULL;
     PyErr_Clear();
     Py_DecRef(code);
     Py_DecRef(object);
@@ -179,55 +179,63 @@ static int lists(const char *names, const char *name, size_t length) {
     return 0;
 }
 
-static int check_form(const struct Known *k, char why[PYCDS_WHY]) {
-    PyObject *names = names_of(k->function, k->flags & EXTERNAL);
+/* `names`: co_names of the function, NULL when it is not there. */
+static int check_form(const struct Known *k, PyObject *names, char why[PYCDS_WHY]) {
     if (!names) {
         if (k->flags & OPTIONAL) return 0;
         snprintf(why, PYCDS_WHY, "importlib's %s is patched", k->function);
         return -1;
     }
     int ok = py_is_tuple(names);
-    for (Py_ssize_t i = 0; ok && i < PyTuple_Size(names); i++) {
+    const char *next = k->names + 1; /* mostly they come in this order */
+    for (Py_ssize_t i = 0, count = ok ? PyTuple_Size(names) : 0; ok && i < count; i++) {
         Py_ssize_t length;
         const char *name = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(names, i), &length);
-        ok = name != NULL && length > 0 && lists(k->names, name, (size_t)length);
+        ok = name != NULL && length > 0;
+        if (ok && strncmp(next, name, (size_t)length) == 0 && next[length] == ' ') next += length + 1;
+        else ok = ok && lists(k->names, name, (size_t)length);
         if (!ok) snprintf(why, PYCDS_WHY, "importlib's %s uses %s, which no version that we know does", k->function, name ? name : "?");
     }
     PyErr_Clear();
-    Py_DecRef(names);
     return ok ? 0 : -1;
 }
 
-static int uses(const char *function, int external, PyObject *name) {
-    PyObject *names = names_of(function, external);
-    int found = names && PySequence_Contains(names, name) == 1;
-    PyErr_Clear();
-    Py_DecRef(names);
-    return found;
-}
+/* What tells the forms apart: a name that the function uses, or does not use. */
+static const struct Sign {
+    const char *function, *name;
+    int *form, absent; /* the form's value where the name is not used */
+} signs[] = {
+    {"_find_and_load", "getattr", &state.forms.always_locks, 1},
+    {"_find_and_load", "_find_and_load", &state.forms.looks_again, 0},
+    {"_find_and_load", "_HierarchicalLockManager", &state.forms.hierarchical_locks, 0},
+    {"_find_and_load_unlocked", "get", &state.forms.none_is_missing, 0},
+    {"_find_and_load_unlocked", "getattr", &state.forms.waits_for_parent, 0},
+    {"_find_and_load_unlocked", "_uninitialized_submodules", &state.forms.tracks_submodules, 0},
+    {"_find_and_load_unlocked", "audit", &state.forms.audits, 0},
+    {"_find_and_load_unlocked", "_set_lazy_attributes", &state.forms.sets_lazy_attributes, 0},
+    {"_find_spec", "list", &state.forms.copies_meta_path, 0},
+    {"_init_module_attrs", "__cached__", &state.forms.sets_cached, 0},
+    {"PathFinder._get_spec", "bytes", &state.forms.takes_bytes, 0},
+};
 
-static int uses_text(const char *function, int external, const char *text) {
-    PyObject *name = PyUnicode_InternFromString(text);
-    int found = name && uses(function, external, name);
-    Py_DecRef(name);
-    return found;
+static void read_signs(const char *function, PyObject *names) {
+    for (size_t s = 0; s < sizeof signs / sizeof signs[0]; s++) {
+        if (strcmp(signs[s].function, function) != 0) continue;
+        int found = 0;
+        for (Py_ssize_t i = 0, count = PyTuple_Size(names); !found && i < count; i++) found = PyUnicode_CompareWithASCIIString(PyTuple_GetItem(names, i), signs[s].name) == 0;
+        *signs[s].form = found != signs[s].absent;
+    }
 }
 
 int stock_forms(char why[PYCDS_WHY]) {
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (check_form(&known[i], why) < 0) return -1;
-    Forms *f = &state.forms;
-    f->always_locks = !uses_text("_find_and_load", 0, "getattr");
-    f->looks_again = uses_text("_find_and_load", 0, "_find_and_load");
-    f->hierarchical_locks = uses_text("_find_and_load", 0, "_HierarchicalLockManager");
-    f->none_is_missing = uses_text("_find_and_load_unlocked", 0, "get");
-    f->waits_for_parent = uses_text("_find_and_load_unlocked", 0, "getattr");
-    f->tracks_submodules = uses("_find_and_load_unlocked", 0, state.n__uninitialized_submodules);
-    f->audits = uses_text("_find_and_load_unlocked", 0, "audit");
-    f->sets_lazy_attributes = uses_text("_find_and_load_unlocked", 0, "_set_lazy_attributes");
-    f->copies_meta_path = uses_text("_find_spec", 0, "list");
-    f->sets_cached = uses("_init_module_attrs", 0, state.n___cached__);
-    f->takes_bytes = uses_text("PathFinder._get_spec", EXTERNAL, "bytes");
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        PyObject *names = names_of(known[i].function, known[i].flags & EXTERNAL);
+        const int result = check_form(&known[i], names, why);
+        if (result == 0 && names) read_signs(known[i].function, names);
+        Py_DecRef(names);
+        if (result < 0) return -1;
+    }
+    const Forms *f = &state.forms;
     if (f->hierarchical_locks) {
         state.hierarchical_lock_manager = need(state.bootstrap_dict, "_HierarchicalLockManager", why);
         if (!state.hierarchical_lock_manager) return -1;

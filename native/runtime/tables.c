@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "xxh3.h"
+#include "digest.h"
 
 _Static_assert(PYCDS_SECTION_MAX < 32, "kinds are bits of PYCDS_SECTIONS_EAGER");
 
@@ -110,7 +110,7 @@ int tables_digest(const Archive *a, char why[PYCDS_WHY]) {
     for (uint32_t i = 0; i < a->header->section_count; i++) {
         const PycdsSection *s = &sections[i];
         if (s->kind > PYCDS_SECTION_MAX || (PYCDS_SECTIONS_EAGER & UINT32_C(1) << s->kind) == 0) continue;
-        if (xxh3(a->map + s->offset, s->size) != s->digest) return refuse(why, "section %" PRIu32 " is damaged (digest differs)", s->kind);
+        if (digest(a->map + s->offset, s->size, NULL, 0) != s->digest) return refuse(why, "section %" PRIu32 " is damaged (digest differs)", s->kind);
     }
     return 0;
 }

@@ -227,7 +227,7 @@ void trace_pattern(PyObject *pattern, uint32_t flags) {
 }
 
 void trace_sys_path(void) {
-    PyObject *path = py_sys_get("path"), *entry;
+    PyObject *path = py_sys_get(state.n_path), *entry;
     imports_lock();
     for (Py_ssize_t i = 0; path && py_is_list(path) && (entry = py_list_get(path, i)) != NULL; i++) {
         char cwd[PATH_MAX];

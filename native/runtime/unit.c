@@ -18,8 +18,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "digest.h"
 #include "runtime.h"
-#include "xxh3.h"
 
 #define COPIES_CHUNK ((size_t)256 << 10) /* of address space: pages come as they are written */
 
@@ -193,14 +193,7 @@ static int resolve_names(Archive *a, const Streams *s) {
     return 0;
 }
 
-static int digest_matches(const uint8_t *data, const uint8_t *stream, const PycdsUnit *u) {
-    XXH3_state_t state;
-    XXH3_INITSTATE(&state);
-    XXH3_64bits_reset(&state);
-    XXH3_64bits_update(&state, data, u->data_size);
-    XXH3_64bits_update(&state, stream, u->reloc_size);
-    return XXH3_64bits_digest(&state) == u->digest;
-}
+static int digest_matches(const uint8_t *data, const uint8_t *stream, const PycdsUnit *u) { return digest(data, u->data_size, stream, u->reloc_size) == u->digest; }
 
 /* ---- pass 2: only writes ------------------------------------------------------------- */
 

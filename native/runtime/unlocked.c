@@ -164,7 +164,7 @@ static int set_lazy_attributes(PyObject *module, PyObject *name) {
 
 /* sys.audit("import", name, None, sys.path, sys.meta_path, sys.path_hooks), which C did until 3.14. 0 or -1. */
 static int audit_import(PyObject *name) {
-    PyObject *path = py_sys_get("path"), *meta_path = py_sys_get("meta_path"), *hooks = py_sys_get("path_hooks");
+    PyObject *path = py_sys_get(state.n_path), *meta_path = py_sys_get(state.n_meta_path), *hooks = py_sys_get(state.n_path_hooks);
     int result = PySys_Audit("import", "OOOOO", name, PY_NONE, path ? path : PY_NONE, meta_path ? meta_path : PY_NONE, hooks ? hooks : PY_NONE);
     Py_DecRef(path);
     Py_DecRef(meta_path);

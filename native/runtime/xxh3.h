@@ -16,4 +16,15 @@
 
 static inline uint64_t xxh3(const void *bytes, size_t size) { return XXH3_64bits(bytes, size); }
 
+/* Of two pieces, one after the other. */
+static inline uint64_t xxh3_both(const void *bytes, size_t size, const void *more, size_t more_size) {
+    XXH3_state_t hash;
+    if (more_size == 0) return xxh3(bytes, size);
+    XXH3_INITSTATE(&hash);
+    XXH3_64bits_reset(&hash);
+    XXH3_64bits_update(&hash, bytes, size);
+    XXH3_64bits_update(&hash, more, more_size);
+    return XXH3_64bits_digest(&hash);
+}
+
 #endif

@@ -3,7 +3,7 @@
  *
  * The order makes every interruption (SIGINT, a full disk, a power cut) harmless:
  * the manifest comes first, together with the package's folder, and names all that
- * will be written; pycds.pth, which activates, comes last. Until then Python starts
+ * will be written; _pycds.pth, which activates, comes last. Until then Python starts
  * as before. Install or uninstall after an interruption knows from the manifest what
  * is ours, and clears temporary names.
  */

@@ -4,11 +4,11 @@ import { join } from "node:path";
 import { z } from "zod";
 import { magic } from "../image/schema.ts";
 import { entryAt, listFolder } from "./files.ts";
-import { archiveCopy, archiveFile, dataFolder, layersFile, manifestFile, packageFolder, pthFile, pthText, runtimeFile, temporaryPrefix } from "./layout.ts";
+import { archiveCopy, archiveFile, dataFolder, formerPthFile, formerPthText, layersFile, manifestFile, packageFolder, pthFile, pthText, runtimeFile, temporaryPrefix } from "./layout.ts";
 
 /** Paths that a manifest may name; anything else is not ours to remove. */
 const installedPath = z.union([
-  z.enum([pthFile, runtimeFile, archiveFile, layersFile]),
+  z.enum([pthFile, formerPthFile, runtimeFile, archiveFile, layersFile]),
   z.string().regex(/^pycds\.data\/default-[2-8]\.pycds$/),
   z.string().regex(/^pycds\/[A-Za-z_][A-Za-z0-9_]*\.[a-z]+$/).refine((path) => path !== manifestFile),
 ]);
@@ -69,6 +69,7 @@ function parseManifest(text: string): Manifest | undefined {
 function findOrphans(site: string): string[] {
   const tests: readonly (readonly [string, (bytes: Buffer) => boolean])[] = [
     [pthFile, (bytes) => bytes.equals(Buffer.from(pthText))],
+    [formerPthFile, (bytes) => bytes.equals(Buffer.from(formerPthText))],
     [runtimeFile, (bytes) => bytes.includes("pycds_start")],
     ...Array.from({ length: 8 }, (_, position) => [archiveCopy(position), isArchive] as const),
     [layersFile, (bytes) => bytes.includes(".pycds\n")],

@@ -1,6 +1,6 @@
 /**
  * Takes away exactly what install wrote (and what Python compiled from it), so that
- * the folder has the names and contents that it had before. pycds.pth goes first, the
+ * the folder has the names and contents that it had before. _pycds.pth goes first, the
  * manifest last: an interrupted uninstall is finished by the next one.
  */
 import { readFileSync, renameSync, rmSync, rmdirSync, statSync } from "node:fs";
@@ -8,7 +8,7 @@ import { basename, join } from "node:path";
 import { hex, sha256 } from "../base/digest.ts";
 import { PycdsError } from "../base/errors.ts";
 import { entryAt, fileError, flushFolder, listFolder, temporaryName } from "./files.ts";
-import { dataFolder, manifestFile, packageFolder, pthFile, temporaryPrefix } from "./layout.ts";
+import { dataFolder, formerPthFile, manifestFile, packageFolder, pthFile, temporaryPrefix } from "./layout.ts";
 import { readRecord } from "./manifest.ts";
 
 export interface UninstallResult {
@@ -34,7 +34,8 @@ export function uninstall(site: string): UninstallResult {
     for (const name of record.leftovers) rmSync(join(site, name), { recursive: true, force: true });
     const known = new Map(record.state === "complete" ? record.files.map((file) => [file.path, file.sha256] as const) : []);
     const paths = [...new Set([...record.files.map((file) => file.path), ...record.alsoOurs])];
-    paths.sort((a, b) => Number(b === pthFile) - Number(a === pthFile)); // what activates goes first
+    const activates = (path: string): number => Number(path === pthFile || path === formerPthFile);
+    paths.sort((a, b) => activates(b) - activates(a)); // what activates goes first
     const { removed, changed } = removeOurs(site, paths, { ours: new Set(paths), known });
     removePackage(site);
     flushFolder(site);

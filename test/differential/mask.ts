@@ -52,7 +52,7 @@ export const masks: Readonly<Record<string, Mask>> = {
   },
   activation: {
     kind: "differs",
-    why: "the extension module that pycds.pth imports is imported like any other",
+    why: "the extension module that _pycds.pth imports is imported like any other",
     apply: (text) => text.split("\n").filter((line) => !line.includes("pycds")).join("\n"),
   },
 };

@@ -168,7 +168,7 @@ for (const { name: title, version, python } of served()) {
       expect(inVenv("import tool; print(tool.speak())", { PYCDS_LOG: log }).stdout).toBe("edited\n");
       expect([readEvents(log).stale, readEvents(log).hit.includes("json")]).toEqual([["tool: source changed"], true]);
       world.must(world.cli(["uninstall", "--venv", venv()]));
-      expect(existsSync(world.path("venv/lib", `python${version}`, "site-packages/pycds.pth"))).toBe(false);
+      expect(existsSync(world.path("venv/lib", `python${version}`, "site-packages/_pycds.pth"))).toBe(false);
     });
   });
 }

@@ -136,22 +136,26 @@ static long faults_of_writing(uint8_t *at, uint64_t size) {
     return faults() - before;
 }
 
+/* Asks for [offset, offset + size) and says what is populated then, and how many faults writing all of that brings. */
+static void populate_and_tell(Archive *a, const char *what, uint64_t offset, uint64_t size) {
+    CHECK(archive_populate(a, offset, size) == 0);
+    const uint64_t from = offset < a->populated_from || offset + size > a->populated ? offset : a->populated_from, to = from == offset ? offset + size : a->populated;
+    const uint64_t page = from - from % 4096;
+    printf("%s: [%" PRIu64 ", %" PRIu64 ") faults=%ld\n", what, a->populated_from, a->populated, faults_of_writing(a->data + page, to - page));
+}
+
 static void run_populate(const char *path) {
     const uint64_t step = 256 << 10;
     Archive a;
     CHECK(archive_open(path, &a, why) == 0);
     CHECK(a.data_size > 4 * step && (uint64_t)a.header->data_hot_size * PYCDS_HOT_UNIT > 4 * step);
-    CHECK(archive_populate(&a, 4096, 100) == 0);
-    printf("first: populated=%" PRIu64 " faults=%ld\n", a.populated, faults_of_writing(a.data, step));
-    CHECK(archive_populate(&a, 0, step) == 0);
-    printf("inside: populated=%" PRIu64 "\n", a.populated);
-    CHECK(archive_populate(&a, 3 * step, 8192) == 0);
-    printf("far: populated=%" PRIu64 " faults=%ld\n", a.populated, faults_of_writing(a.data + 3 * step, 8192));
-    CHECK(archive_populate(&a, step + 5000, 4096) == 0);
-    printf("next: populated=%" PRIu64 " faults=%ld\n", a.populated, faults_of_writing(a.data + step, step));
-    const uint64_t last = a.data_size - 100;
-    CHECK(archive_populate(&a, last, 100) == 0);
-    printf("last: populated=%" PRIu64 " faults=%ld\n", a.populated, faults_of_writing(a.data + last - last % 4096, 4096));
+    populate_and_tell(&a, "first", 8192, 100);
+    populate_and_tell(&a, "next", 8292, 100);
+    populate_and_tell(&a, "inside", 41000, 10);
+    populate_and_tell(&a, "grown", 41060, 100);
+    populate_and_tell(&a, "far", 3 * step, 8192);
+    populate_and_tell(&a, "behind", 0, 4096);
+    populate_and_tell(&a, "last", a.data_size - 100, 100);
 }
 
 static void run_sets(const char *path) {

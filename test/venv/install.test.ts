@@ -23,7 +23,7 @@ const withArchive = () => install({ site: inputs.site, runtime: inputs.runtime, 
 const at = (path: string): string => join(inputs.site, path);
 const names = (): string[] => Object.keys(snapshot(inputs.site)).filter((name) => !(name in before)).sort();
 
-const ours = ["_pycds.so", "pycds", "pycds.pth", "pycds/__init__.py", "pycds/install.json", "pycds/py.typed"];
+const ours = ["_pycds.pth", "_pycds.so", "pycds", "pycds/__init__.py", "pycds/install.json", "pycds/py.typed"];
 const oursWithArchive = [...ours, "pycds.data", "pycds.data/default.pycds"].sort();
 
 function fault(action: () => unknown): PycdsError {
@@ -103,7 +103,7 @@ describe("install", () => {
   });
 
   it.each([
-    ["pycds.pth", "file"],
+    ["_pycds.pth", "file"],
     ["_pycds.so", "file"],
     ["_pycds.cpython-311-x86_64-linux-gnu.so", "file"],
     ["_pycds.abi3.so", "file"],
@@ -189,14 +189,14 @@ describe("uninstall", () => {
   it("takes damaged files too, and says so", () => {
     withArchive();
     writeFileSync(at("pycds.data/default.pycds"), "damaged");
-    writeFileSync(at("pycds.pth"), "");
+    writeFileSync(at("_pycds.pth"), "");
     rmSync(at("_pycds.so"));
     expect(status(inputs.site)).toMatchObject({
       state: "damaged",
-      faults: ["_pycds.so is missing", "pycds.data/default.pycds is changed", "pycds.pth is changed"],
+      faults: ["_pycds.so is missing", "pycds.data/default.pycds is changed", "_pycds.pth is changed"],
       archive: { state: "changed" },
     });
-    expect(uninstall(inputs.site).changed.toSorted()).toEqual(["pycds.data/default.pycds", "pycds.pth"]);
+    expect(uninstall(inputs.site).changed.toSorted()).toEqual(["_pycds.pth", "pycds.data/default.pycds"]);
     expect(snapshot(inputs.site)).toEqual(before);
   });
 
@@ -279,7 +279,7 @@ describe("interruption at every step", { timeout: 60_000 }, () => {
         const died = dieAt(n, action);
         if (died) {
           steps++;
-          if (name === "a first install" && existsSync(at("pycds.pth"))) expect(isWhole(), `step ${n}`).toBe(true);
+          if (name === "a first install" && existsSync(at("_pycds.pth"))) expect(isWhole(), `step ${n}`).toBe(true);
           if (repair === "install") {
             withArchive();
             expect(names(), `step ${n}`).toEqual(oursWithArchive);

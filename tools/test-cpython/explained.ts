@@ -24,7 +24,7 @@ export const explanations: readonly Explanation[] = [
     test: "test.test_site.StartupImportTests.test_startup_imports",
     stock: "ok",
     ours: "skipped",
-    reason: "it skips itself where site-packages holds any .pth file, and the installed pycds.pth is one",
+    reason: "it skips itself where site-packages holds any .pth file, and the installed _pycds.pth is one",
   },
 ];
 

@@ -32,7 +32,7 @@ export function addInstall(program: Command, context: Context): void {
     .option("--base <file>", "an archive to look up first; it stays where it is, so that environments can share it", append, []);
   commonOptions(interpreterOptions(command), { json: true }).action(async (options: InstallOptions) => installHere(context, options));
   command.addHelpText("after", `
-Writes pycds.pth, the runtime library and the small pycds package into
+Writes _pycds.pth, the runtime library and the small pycds package into
 site-packages; pycds uninstall takes them out again. Node is not needed then.
 
 Examples:
