@@ -239,18 +239,18 @@ static int run(PyObject *plan) {
 }
 
 /*
- * As finalization reports it: with the object up to 3.13, with a message since 3.14
- * (Python/pylifecycle.c, flush_std_files). `items`: (ERROR, OBJECT, MESSAGE) tuples.
+ * As finalization reports it, with the message or else with the object (end.py says
+ * which). `items`: (ERROR, OBJECT, MESSAGE) tuples.
  */
 static void write_unraisable(PyObject *items) {
     void (*with_message)(const char *format, ...) = NULL;
-    if (strncmp(Py_GetVersion(), "3.14", 4) == 0) *(void **)&with_message = dlsym(RTLD_DEFAULT, "PyErr_FormatUnraisable");
+    *(void **)&with_message = dlsym(RTLD_DEFAULT, "PyErr_FormatUnraisable"); /* since 3.13 */
     for (Py_ssize_t i = 0; items != NULL && i < PyList_Size(items); i++) {
         PyObject *error = NULL, *object = NULL;
         const char *message = NULL;
         if (!PyArg_ParseTuple(PyList_GetItem(items, i), "OOs", &error, &object, &message)) break;
         PyErr_SetObject(PyObject_Type(error), error);
-        if (with_message != NULL) with_message("%s", message);
+        if (with_message != NULL && *message != '\0') with_message("%s", message);
         else PyErr_WriteUnraisable(object);
     }
 }

@@ -3,6 +3,12 @@
 # ---- the end ----------------------------------------------------------------------------
 
 
+def report(error, value, message_13="", message_14=""):
+    """To be reported as unraisable: with a message where finalization has one in this version, else with the object."""
+    message = message_14 if sys.version_info >= (3, 14) else message_13 if sys.version_info >= (3, 13) else ""
+    state["unraisable"].append((error, value, message))
+
+
 def flush_streams(status):
     """Python/pylifecycle.c, flush_std_files."""
     for name in ("stdout", "stderr"):
@@ -14,7 +20,7 @@ def flush_streams(status):
         except BaseException as error:
             status = 120
             if name == "stdout":
-                state["unraisable"].append((error.with_traceback(None), stream, "Exception ignored while flushing sys.stdout"))
+                report(error.with_traceback(None), stream, "Exception ignored on flushing sys.stdout", "Exception ignored while flushing sys.stdout")
     return status
 
 
@@ -66,7 +72,7 @@ def finalise_files():
             if method is not None:
                 method(files[place])
         except BaseException as error:
-            state["unraisable"].append((error.with_traceback(error.__traceback__.tb_next), method, "Exception ignored while calling deallocator %r" % (method,)))
+            report(error.with_traceback(error.__traceback__.tb_next), method, "", "Exception ignored while calling deallocator %r" % (method,))
     kept.extend(files)  # finalised once: not again when they are deallocated
 
 
@@ -89,7 +95,7 @@ def finish(status):
         try:
             threading._shutdown()
         except BaseException as error:
-            state["unraisable"].append((error, threading, "Exception ignored on threading shutdown"))
+            report(error, threading, "Exception ignored on threading shutdown", "Exception ignored on threading shutdown")
     if len(sys._current_frames()) > 1:
         # daemon threads go on until finalization stops them: they must not see what follows
         gc.unfreeze()

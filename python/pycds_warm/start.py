@@ -24,6 +24,7 @@ def restored(words, variables, ignored):
         import time
 
         time.tzset()
+    start_normally_if_stock_would_not_start(variables)
     renew_stream("stdin", 0, "rb")
     renew_stream("stdout", 1, "wb")
     renew_stream("stderr", 2, "wb")
@@ -43,6 +44,17 @@ def restored(words, variables, ignored):
     for hook, call_arguments, keywords in hooks("_after_restore"):
         let_signals_in()
         hook(*call_arguments, **keywords)
+
+
+def start_normally_if_stock_would_not_start(variables):
+    """Python/pylifecycle.c, init_sys_streams: a folder as standard input is a fatal error of the interpreter's."""
+    try:
+        folder = os.fstat(0).st_mode & 0o170000 == 0o040000
+    except OSError:
+        return
+    if folder:
+        entries = dict(entry.split(b"=", 1) for entry in variables if b"=" in entry)
+        os.execve(sys.executable, sys.orig_argv[:1] + state["options"] + state["words"] + arguments, entries)
 
 
 def renew_stream(name, number, mode):

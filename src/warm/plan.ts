@@ -7,6 +7,12 @@
  *
  * Short runs between pages of the image go into it too: a mapping costs more than
  * a few pages. What cannot be imaged is a fault, and all faults are reported.
+ *
+ * Pages of the image are mapped from a file, and a mapping that grows would show the
+ * file's next bytes, or nothing behind its end (SIGBUS). Only malloc's large blocks
+ * grow in place (mremap in glibc's realloc), so each one's first page is kept apart in
+ * the file: it then is a mapping of its own, the kernel does not grow a block that is
+ * two mappings (EFAULT), and realloc copies it into new memory.
  */
 import { PycdsError } from "../base/errors.ts";
 import { pageState } from "./process.ts";
@@ -21,6 +27,8 @@ export interface PlannedSegment {
   /** Of an original: the file and where in it. */
   readonly file?: string;
   readonly offset?: number;
+  /** Must not come before its neighbour's pages in the file (see above). */
+  readonly apart?: true;
 }
 
 export interface Plan {
@@ -58,14 +66,15 @@ export function planImage(mappings: readonly Mapping[], memory: ProcessMemory, n
   let vdso: Plan["vdso"];
   let stack: Plan["stack"] | undefined;
   let dirtyPages = 0;
-  let floor = 0;
+  // in the legacy layout nothing of the process lies between the restorer and the stack
+  let floor: number = restorerRange.end;
   for (const mapping of mappings) {
     const { start, end, protection, name } = mapping;
     const size = end - start;
     if (name === "[vsyscall]") continue;
     if (start < restorerRange.end && end > restorerRange.start) faults.push(`memory at 0x${start.toString(16)} is where the restorer lies`);
     if (name === "[vdso]" || name.startsWith("[vvar")) {
-      if (stack === undefined) floor = end;
+      if (stack === undefined) floor = Math.max(floor, end);
       if (name === "[vdso]") vdso = { address: start, size };
       segments.push({ address: start, size, protection, kind: segmentKind.vdso });
       continue;
@@ -77,7 +86,7 @@ export function planImage(mappings: readonly Mapping[], memory: ProcessMemory, n
       dirtyPages += (end - saved) / pageSize;
       continue;
     }
-    if (stack === undefined) floor = end;
+    if (stack === undefined) floor = Math.max(floor, end);
     const fault = faultOf(mapping);
     if (fault !== undefined) {
       faults.push(fault);
@@ -125,6 +134,7 @@ function planMapping(mapping: Mapping, memory: ProcessMemory, segments: PlannedS
   const whole = mapping.name.startsWith("/") && (mapping.deleted || embed);
   const isFile = mapping.name.startsWith("/") && !whole;
   const runs: Run[] = [];
+  const blocks = new LargeBlocks(mapping);
   let dirty = 0;
   const buffer = new Uint8Array(window * pageSize);
   for (let first = 0; first < pages; first += window) {
@@ -145,6 +155,7 @@ function planMapping(mapping: Mapping, memory: ProcessMemory, segments: PlannedS
         for (let one = page; one < next; one++) {
           const zero = isZero(bytes, (one - page) * pageSize);
           if (!zero) dirty++;
+          if (!zero) blocks.see(first + one, bytes, (one - page) * pageSize);
           addRun(runs, zero ? "zero" : "image", first + one, 1);
         }
       }
@@ -156,9 +167,43 @@ function planMapping(mapping: Mapping, memory: ProcessMemory, segments: PlannedS
     const size = run.count * pageSize;
     const { protection } = mapping;
     if (run.source === "original") segments.push({ address, size, protection, kind: segmentKind.original, file: mapping.name, offset: mapping.offset + run.page * pageSize });
-    else segments.push({ address, size, protection, kind: run.source === "zero" ? segmentKind.zero : segmentKind.image });
+    else if (run.source === "zero") segments.push({ address, size, protection, kind: segmentKind.zero });
+    else segments.push(...blocks.split(run).map(({ page, count, apart }) => ({ address: mapping.start + page * pageSize, size: count * pageSize, protection, kind: segmentKind.image, ...(apart ? { apart: true as const } : {}) })));
   }
   return dirty;
+}
+
+/** malloc's blocks that are mappings of their own, by their headers; what only looks like one costs a mapping. */
+class LargeBlocks {
+  private readonly firstPages = new Set<number>();
+  private behind = 0;
+  private readonly pages: number;
+
+  constructor({ start, end, name, protection }: Mapping) {
+    this.pages = name === "" && (protection & 2) !== 0 ? (end - start) / pageSize : 0;
+  }
+
+  /** Looks at a page's first bytes (glibc, malloc/malloc.c: struct malloc_chunk; IS_MMAPPED is 2). */
+  see(page: number, bytes: Uint8Array, at: number): void {
+    if (page < this.behind || page >= this.pages) return;
+    const size = new DataView(bytes.buffer, bytes.byteOffset + at, pageSize).getBigUint64(8, true);
+    const count = Number(size >> 12n);
+    if ((size & 0xfffn) !== 2n || count < 2 || count > this.pages - page) return;
+    this.firstPages.add(page);
+    this.behind = page + count;
+  }
+
+  /** A run of the image, cut around the first pages in it. */
+  split({ page, count }: Pick<Run, "page" | "count">): { page: number; count: number; apart: boolean }[] {
+    const parts: { page: number; count: number; apart: boolean }[] = [];
+    for (let one = page; one < page + count; one++) {
+      const apart = this.firstPages.has(one);
+      const last = parts.at(-1);
+      if (last !== undefined && !last.apart && !apart) last.count++;
+      else parts.push({ page: one, count: 1, apart });
+    }
+    return parts;
+  }
 }
 
 function addRun(runs: Run[], source: Source, page: number, count: number): void {

@@ -106,10 +106,12 @@ function makeTables(input: ImageInput, base: number): { tables: Uint8Array; head
     memorySize += size;
     return memorySize - size;
   };
+  // what is kept apart lies behind all others, so that no neighbour follows it in the file
+  const offsets = new Map([false, true].flatMap((apart) => ordered.filter((one) => one.kind === segmentKind.image && (one.apart === true) === apart).map((one) => [one, place(one.address, one.size)])));
   const records = ordered.map((one) => ({
     address: BigInt(one.address), size: BigInt(one.size), protection: one.protection, kind: one.kind,
     file: one.file === undefined ? 0 : originals.indexOf(one.file),
-    offset: one.kind === segmentKind.image ? BigInt(place(one.address, one.size)) : BigInt(one.offset ?? 0),
+    offset: BigInt(offsets.get(one) ?? one.offset ?? 0),
   }));
   const stackOffset = place(plan.stack.saved, plan.stack.high - plan.stack.saved);
 

@@ -5,7 +5,7 @@
 
 #include "restorer.h"
 
-enum { IGNORED = 1, SIG_SETMASK = 2, SIGNAL_SET_SIZE = 8, LAST_CLASSIC_SIGNAL = 31 };
+enum { IGNORED = 1, SIG_SETMASK = 2, SIGNAL_SET_SIZE = 8 };
 
 /* Unprivileged since Linux 3.18. Where it fails, malloc's next brk would be another process's: no start from the image. */
 static void restore_brk(const PycdsWarmState *state) {
@@ -38,7 +38,6 @@ static void restore_signals(void) {
     for (int number = 1; number <= PYCDS_WARM_SIGNALS; number++) {
         const PycdsWarmSignal *wanted = &signals[number - 1];
         bool plain = wanted->handler == 0;
-        if (plain && number > LAST_CLASSIC_SIGNAL) continue;
         PycdsWarmSignal now;
         if (failed(kernel(SYS_rt_sigaction, number, 0, &now, SIGNAL_SET_SIZE, 0))) continue;
         if (now.handler == IGNORED) start.ignored |= UINT64_C(1) << (number - 1);
