@@ -76,6 +76,23 @@ int places_find(Archive *a, const char *prefix, const char *base_prefix) {
     return 0;
 }
 
+int place_root(const Archive *a, const char *name, char *buffer, size_t size, size_t *length) {
+    const char *recorded = recorded_root(a, name);
+    if (!recorded) return -1;
+    const size_t full = without_slashes(recorded, strlen(recorded));
+    const Anchor *best = NULL;
+    for (uint32_t i = 0; i < a->anchor_count; i++) {
+        const Anchor *each = &a->anchors[i];
+        const size_t n = each->recorded_length;
+        if (n <= full && memcmp(recorded, each->recorded, n) == 0 && (n == full || recorded[n] == '/') && (!best || n > best->recorded_length)) best = each;
+    }
+    const size_t before = best ? best->recorded_length : 0;
+    const int n = snprintf(buffer, size, "%.*s%.*s", best ? (int)best->actual_length : 0, best ? best->actual : "", (int)(full - before), recorded + before);
+    if (n < 0 || (size_t)n >= size) return -1;
+    *length = (size_t)n;
+    return 0;
+}
+
 const char *place_path(const Archive *a, uint32_t folder, size_t *length) {
     if (a->places && a->places[folder]) {
         *length = strlen(a->places[folder]);

@@ -9,6 +9,8 @@
  * NULL where that cannot be told. 0, or -1 (no memory, or paths too long): then it counts as unmoved.
  */
 int places_find(Archive *archive, const char *prefix, const char *base_prefix);
+/* Where the root of that name lies in this process, without slashes at its end; 0, or -1: there is none, or its path is too long. */
+int place_root(const Archive *archive, const char *name, char *buffer, size_t size, size_t *length);
 /* The folder's path in this process, NUL-terminated; lives as long as the archive. */
 const char *place_path(const Archive *archive, uint32_t folder, size_t *length);
 /* Index of the folder that `path` is, in an archive that moved; PYCDS_NONE: unknown, or it stands for another one already. */

@@ -34,13 +34,15 @@ PyObject *pure_regex_serve(PyObject *pattern, PyObject *flags);
 /* Records a pattern that stock compiled or that was served. */
 void pure_regex_record(PyObject *pattern, PyObject *flags);
 
-/* Remembers re's parser and compiler as they are. 0, or -1 when they are not what we know. No exception is left. */
-int pure_parser_remember(PyObject *compiler, PyObject *parser);
+/* Remembers re's parser and compiler as they are. 0, or -1 when they are not the standard library's. No exception is left. */
+int pure_parser_remember(PyObject *re, PyObject *compiler, PyObject *parser);
 /* True while they are what pure_parser_remember() saw. Never leaves an exception. */
 int pure_parser_is_stock(void);
 
 /* To be called before user code: what pure_hook() needs and that an audit hook would see in the making. */
 void pure_hook_prepare(void);
+/* The file name "<string>" as stock's eval gives it to its code, after pure_hook_prepare(): a new reference, NULL where it is not known. No exception is left. */
+PyObject *pure_sample_filename(void);
 /*
  * From now on calls of the Python function `compile` of module `compiler`, which
  * _compile() of module `re` makes, come to pure_regex_serve(). 0; -1: not

@@ -20,12 +20,25 @@ static Vectorcall stock;
 static PyObject *sample; /* a function of our own, to try things on */
 
 void pure_hook_prepare(void) {
-    PyObject *code = Py_CompileString("lambda o, a: o.compile", "<pycds>", PY_EVAL_INPUT), *globals = code ? PyDict_New() : NULL;
-    sample = globals ? PyEval_EvalCode(code, globals, globals) : NULL;
+    PyObject *eval = PyDict_GetItemString(state.builtins_dict, "eval"), *text = PyUnicode_FromString("lambda o, a: o.compile"), *globals = text ? PyDict_New() : NULL;
+    sample = eval && globals ? PyObject_CallFunctionObjArgs(eval, text, globals, NULL) : NULL;
+    if (sample && !py_is_function(sample)) {
+        Py_DecRef(sample); /* of an eval that somebody replaced */
+        sample = NULL;
+    }
     if (sample) PyObject_GC_UnTrack(sample); /* gc.get_objects() is to have no function of ours; it lives for ever */
     Py_DecRef(globals);
-    Py_DecRef(code);
+    Py_DecRef(text);
     PyErr_Clear();
+}
+
+PyObject *pure_sample_filename(void) {
+    PyObject *(*get_code)(PyObject *) = NULL; /* PyFunction_GetCode, borrowed: exported by all, not in the stable ABI; __code__ would raise an audit event */
+    void *const get = dlsym(RTLD_DEFAULT, "PyFunction_GetCode");
+    memcpy(&get_code, &get, sizeof get_code);
+    PyObject *name = get_code && sample ? PyObject_GetAttrString(get_code(sample), "co_filename") : NULL;
+    PyErr_Clear();
+    return name;
 }
 
 static PyObject *vectorcall(PyObject *callable, PyObject *const *args, size_t count, PyObject *kwnames) {

@@ -3,6 +3,10 @@
  * replace any part of it (the regex backports, tests and type checkers' stubs do),
  * and then what is archived is not what its compiler would answer.
  *
+ * It may have been another one before we came: a sitecustomize or an earlier .pth patches it, or
+ * PYTHONPATH has another `re`. So its modules must be the files of the standard library that the
+ * archives have, and all of its functions must come from there.
+ *
  * Remembered are the globals of its two modules, the contents of dicts among
  * them (FLAGS, CATEGORIES), the code of functions, and the methods of
  * their classes. Looking at all of it takes about as long as parsing a
@@ -13,8 +17,11 @@
 #include "pure.h"
 
 #include <dlfcn.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "places.h"
 
 typedef struct Item {
     PyObject *key, *value, *code; /* strong references */
@@ -38,6 +45,29 @@ static PyObject *(*function_code)(PyObject *); /* PyFunction_GetCode, borrowed: 
 
 static PyObject *code_of(PyObject *value) { return py_is_function(value) ? function_code(value) : NULL; }
 
+/* ---- where it comes from ---------------------------------------------------------------- */
+
+/* `name` of `object` is the file of a module of re in the standard library as every archive with results has it. */
+static int is_standard_path(PyObject *object, const char *name) {
+    PyObject *value = PyObject_GetAttrString(object, name);
+    const char *text = value && py_is_str(value) ? PyUnicode_AsUTF8AndSize(value, NULL) : NULL;
+    int standard = text != NULL;
+    for (uint32_t i = 0; standard && i < state.layer_count; i++) {
+        size_t length;
+        char root[PATH_MAX];
+        if (state.layers[i].pure_count == 0) continue;
+        standard = place_root(&state.layers[i], "stdlib", root, sizeof root, &length) == 0 && strncmp(text, root, length) == 0 &&
+                   (strncmp(text + length, "/re/", 4) == 0 || strncmp(text + length, "/sre_", 5) == 0 || strcmp(text + length, "/re.py") == 0);
+    }
+    PyErr_Clear();
+    Py_DecRef(value);
+    return standard;
+}
+
+static int is_standard_code(PyObject *code) { return code == NULL || is_standard_path(code, "co_filename"); }
+
+/* ---- what it is ------------------------------------------------------------------------- */
+
 static Part *add_part(PyObject *owner, int is_class, Py_ssize_t size) {
     if (part_count == PARTS_MAX) return NULL;
     Part *part = &parts[part_count];
@@ -47,10 +77,13 @@ static Part *add_part(PyObject *owner, int is_class, Py_ssize_t size) {
     return part;
 }
 
-static void add_item(Part *part, PyObject *key, PyObject *value) {
+/* 0; -1: a function that is not of the standard library's re. */
+static int add_item(Part *part, PyObject *key, PyObject *value) {
     PyObject *code = code_of(value);
+    if (!is_standard_code(code)) return -1;
     Py_IncRef(code);
     part->items[part->count++] = (Item){py_new_ref(key), py_new_ref(value), code};
+    return 0;
 }
 
 static int remember_dict(PyObject *dict) {
@@ -59,7 +92,8 @@ static int remember_dict(PyObject *dict) {
     dicts_watch(dict);
     Py_ssize_t position = 0;
     PyObject *key, *value;
-    while (PyDict_Next(dict, &position, &key, &value)) add_item(part, key, value);
+    while (PyDict_Next(dict, &position, &key, &value))
+        if (add_item(part, key, value) < 0) return -1;
     return 0;
 }
 
@@ -67,15 +101,16 @@ static int remember_dict(PyObject *dict) {
 static int remember_class(PyObject *class) {
     PyObject *namespace = PyObject_GetAttrString(class, "__dict__"), *keys = namespace ? PyMapping_Keys(namespace) : NULL;
     Part *part = keys ? add_part(class, 1, PyList_Size(keys)) : NULL;
-    for (Py_ssize_t i = 0; part && i < part->size; i++) {
+    int result = part ? 0 : -1;
+    for (Py_ssize_t i = 0; result == 0 && i < part->size; i++) {
         PyObject *key = PyList_GetItem(keys, i), *value = PyObject_GetAttr(class, key);
-        if (value && (py_is_function(value) || py_is(value, &PyProperty_Type))) add_item(part, key, value);
+        if (value && (py_is_function(value) || py_is(value, &PyProperty_Type))) result = add_item(part, key, value);
         if (!value) PyErr_Clear();
         Py_DecRef(value);
     }
     Py_DecRef(keys);
     Py_DecRef(namespace);
-    return part ? 0 : -1;
+    return result;
 }
 
 static int remember_module(PyObject *module) {
@@ -97,12 +132,16 @@ static int remember_module(PyObject *module) {
     return 0;
 }
 
-int pure_parser_remember(PyObject *compiler, PyObject *parser) {
+int pure_parser_remember(PyObject *re, PyObject *compiler, PyObject *parser) {
     void *get = dlsym(RTLD_DEFAULT, "PyFunction_GetCode");
+    PyObject *const modules[] = {re, compiler, parser}, *function = PyDict_GetItemString(PyModule_GetDict(re), "_compile");
     if (!get || part_count != 0) return -1;
     memcpy(&function_code, &get, sizeof function_code);
-    const int result = remember_module(compiler) < 0 || remember_module(parser) < 0 ? -1 : 0;
+    int standard = function && py_is_function(function) && is_standard_code(function_code(function));
+    for (size_t i = 0; standard && i < sizeof modules / sizeof modules[0]; i++) standard = is_standard_path(modules[i], "__file__");
+    const int result = !standard || remember_module(compiler) < 0 || remember_module(parser) < 0 ? -1 : 0;
     PyErr_Clear();
+    if (result < 0) part_count = 0; /* nothing is stock's then; what was remembered stays where it is */
     return result;
 }
 

@@ -7,12 +7,16 @@
 #define _GNU_SOURCE
 #include "pure.h"
 
+#include <dlfcn.h>
 #include <string.h>
 
 #include "xxh3.h"
 
 static PyObject *sre, *sre_compile; /* the module _sre and its function, as re's compiler found them */
-static PyObject *get_trace, *get_profile, *get_tool;
+static PyObject *get_trace, *get_profile, *get_tool, *all_events;
+/* PEP 523; exported by all, not in the stable ABI. */
+static void *(*get_evaluator)(PyInterpreterState *);
+static void *usual_evaluator;
 
 enum { RESULT_UNKNOWN = 0, RESULT_GOOD = 1, RESULT_BAD = 2 }; /* pure_uses of a pattern */
 
@@ -26,7 +30,19 @@ int pure_observed(void) {
             return 1;
         }
     }
-    /* sys.monitoring (3.12+): tools 0 … 5. */
+    /* A debugger or compiler that evaluates frames itself. */
+    if (get_evaluator && usual_evaluator && get_evaluator(PyInterpreterState_Get()) != usual_evaluator) return 1;
+    /* sys.monitoring (3.12+): events of all tools, those of C's PyEval_SetProfile and PyEval_SetTrace (6 and 7) too; sys.getprofile() says None of a NULL argument. */
+    if (all_events) {
+        PyObject *events = PyObject_CallNoArgs(all_events);
+        const int quiet = events && py_is_dict(events) && PyDict_Size(events) == 0;
+        Py_DecRef(events);
+        if (!quiet) {
+            PyErr_Clear();
+            return 1;
+        }
+    }
+    /* Tools 0 … 5, which may have events of single code objects. */
     for (long tool = 0; get_tool && tool < 6; tool++) {
         PyObject *number = PyLong_FromLong(tool), *found = number ? PyObject_CallFunctionObjArgs(get_tool, number, NULL) : NULL;
         Py_DecRef(number);
@@ -178,6 +194,10 @@ static void install(PyObject *re) {
     get_trace = sys_function("gettrace");
     get_profile = sys_function("getprofile");
     get_tool = monitoring ? PyObject_GetAttrString(monitoring, "get_tool") : NULL;
+    all_events = get_tool ? PyObject_GetAttrString(monitoring, "_all_events") : NULL;
+    void *const get = dlsym(RTLD_DEFAULT, "_PyInterpreterState_GetEvalFrameFunc");
+    memcpy(&get_evaluator, &get, sizeof get_evaluator);
+    usual_evaluator = dlsym(RTLD_DEFAULT, "_PyEval_EvalFrameDefault");
     PyErr_Clear();
     if (!parser || !function || !py_is_function(function) || !sre || sre != module_named("_sre") || !get_trace || !get_profile || pure_observed()) return;
     PyObject *globals = PyObject_GetAttrString(function, "__globals__");
@@ -186,7 +206,7 @@ static void install(PyObject *re) {
     Py_DecRef(globals);
     sre_compile = PyObject_GetAttrString(sre, "compile");
     PyErr_Clear();
-    if (!own || !sre_compile || !py_is(sre_compile, &PyCFunction_Type) || pure_parser_remember(compiler, parser) < 0 || pure_hook(re, compiler, function) < 0) {
+    if (!own || !sre_compile || !py_is(sre_compile, &PyCFunction_Type) || pure_parser_remember(re, compiler, parser) < 0 || pure_hook(re, compiler, function) < 0) {
         sre_compile = NULL;
         return;
     }

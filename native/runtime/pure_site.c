@@ -65,16 +65,21 @@ typedef struct KeysEntry {
 } KeysEntry;
 enum { KEYS_IN_DICT = 32 /* Include/cpython/dictobject.h, PyDictObject.ma_keys */, KIND_STR = 1 };
 
-static PyObject *compiler_module;
+static PyObject *re_dict, *compiler_module;
 
 /* ---- what is called in compile()'s place ------------------------------------------------ */
 
-/* (pattern, flags). The version in the cache says that it is the attribute of `compiler_module` that was asked for. */
+/*
+ * (pattern, flags). The version in the cache says that keys like those of `compiler_module`'s dict were asked for
+ * "compile": its own, or a copy, since dict.update() of an empty dict copies keys with their version (clone_combined_dict_keys).
+ */
 static PyObject *called(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     (void)self;
-    PyObject *result = count == 2 ? pure_regex_serve(args[0], args[1]) : NULL;
+    PyObject *asked = PyDict_GetItemString(re_dict, "_compiler");
+    if (!asked) asked = compiler_module;
+    PyObject *result = count == 2 && asked == compiler_module ? pure_regex_serve(args[0], args[1]) : NULL;
     if (!result && !PyErr_Occurred()) {
-        PyObject *function = PyObject_GetAttrString(compiler_module, "compile"), *arguments = function ? PyTuple_New(count) : NULL;
+        PyObject *function = PyObject_GetAttrString(asked, "compile"), *arguments = function ? PyTuple_New(count) : NULL;
         for (Py_ssize_t i = 0; arguments && i < count; i++) PyTuple_SetItem(arguments, i, py_new_ref(args[i]));
         if (arguments) result = PyObject_Call(function, arguments, NULL);
         Py_DecRef(arguments);
@@ -244,6 +249,7 @@ int pure_site_hook(PyObject *re, PyObject *compiler, PyObject *sampled) {
         write_site(&theirs, &form, index) == 0) {
         /* Both for ever: a cache borrows the one, the other one's keys must not be freed under it. */
         compiler_module = py_new_ref(compiler);
+        re_dict = py_new_ref(PyModule_GetDict(re));
         Py_IncRef(method);
         result = 0;
     } else if (spare) {

@@ -29,6 +29,7 @@ typedef struct CompilerFlags {
 
 static int (*merge_flags)(CompilerFlags *); /* PyEval_MergeCompilerFlags: exported by all, not in the stable ABI */
 static int interns_filenames;               /* 3.13+: init_code() of Objects/codeobject.c */
+static PyObject *string_filename;           /* the "<string>" that code of exec and eval has in this Python, one object for all */
 
 typedef struct Builtin {
     PyMethodDef def; /* ours: stock's with another function */
@@ -50,15 +51,22 @@ static uint32_t future_flags(long own, int inherit) {
     return (uint32_t)(flags.flags & ~SOURCE_IS_UTF8);
 }
 
+/* What exec and eval put into globals before they compile (Python/bltinmodule.c). 0, or -1 with an exception. */
+static int add_builtins(PyObject *globals) {
+    if (!globals || !py_is_dict(globals)) return 0;
+    const int has = PyDict_Contains(globals, state.n___builtins__);
+    return has != 0 ? (has < 0 ? -1 : 0) : PyDict_SetItem(globals, state.n___builtins__, PyEval_GetBuiltins());
+}
+
 /*
  * A code object for a source string; `filename`: a new reference, used up; NULL for "<string>".
- * NULL: stock compiles it, or an exception is set.
+ * `globals`: those of exec and eval, or NULL. NULL: stock compiles it, or an exception is set.
  */
-static PyObject *code_for(uint32_t kind, uint32_t flags, const char *text, size_t size, PyObject *filename) {
+static PyObject *code_for(uint32_t kind, uint32_t flags, const char *text, size_t size, PyObject *filename, PyObject *globals) {
     const PureFound found = pure_find(kind, flags, text, size);
     PyObject *code = NULL;
     if (!found.row) goto done;
-    if (!filename) filename = interns_filenames ? PyUnicode_InternFromString("<string>") : PyUnicode_FromString("<string>");
+    if (!filename) filename = py_new_ref(string_filename);
     else if (interns_filenames) PyUnicode_InternInPlace(&filename);
     if (!filename) goto done;
     code = unit_copy(found.archive, found.row->result, filename);
@@ -68,6 +76,10 @@ static PyObject *code_for(uint32_t kind, uint32_t flags, const char *text, size_
     }
     ++*found.uses;
     pure_sources_served++;
+    if (add_builtins(globals) < 0) {
+        code = NULL;
+        goto done;
+    }
     /* Parser/pegen.c, _PyPegen_run_parser_from_string. */
     if (PySys_Audit("compile", "yO", text, filename) < 0) code = NULL;
 done:
@@ -95,17 +107,51 @@ static int plain_namespaces(PyObject *const *args, Py_ssize_t count) {
     return (count < 2 || args[1] == PY_NONE || py_is_dict(args[1])) && (count < 3 || args[2] == PY_NONE || PyMapping_Check(args[2])) && count <= 3;
 }
 
+/* ---- KeyboardInterrupt ------------------------------------------------------------------- */
+
+/*
+ * Code that stock compiled from a string marks the process when a KeyboardInterrupt leaves it, and takes an earlier mark
+ * off as it begins (Python/pythonrun.c, run_eval_code_obj); a process that ends with the mark ends as by SIGINT
+ * (Modules/main.c, Py_RunMain), even when the exception was caught. Code objects given to exec do neither. From 3.14 on main alone marks.
+ */
+static int *mark;        /* _Py_UnhandledKeyboardInterrupt; NULL from 3.12 on, where it is inside of _PyRuntime */
+static int marks_inside; /* 3.12, 3.13 */
+static int marked;       /* then: since a KeyboardInterrupt left a string's code, all is stock's, which takes the mark off */
+
+/* After a call of stock's, whose result is given back. */
+static PyObject *note_interrupt(PyObject *result) {
+    if (marks_inside && !result && PyErr_Occurred() == PyExc_KeyboardInterrupt) marked = 1;
+    return result;
+}
+
+/* After a call of stock's with an archived code object: the same mark. */
+static PyObject *mark_interrupt(PyObject *self, PyObject *result) {
+    if (result || PyErr_Occurred() != PyExc_KeyboardInterrupt) return result;
+    if (mark) *mark = 1;
+    if (!marks_inside) return NULL;
+    PyObject *type, *value, *traceback, *args[2] = {PyUnicode_FromString("raise KeyboardInterrupt"), PyDict_New()};
+    marked = 1;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (args[0] && args[1]) Py_DecRef(call_stock(&builtin_exec, self, args, 2, NULL)); /* NULL: an audit hook refused, or as wanted */
+    PyErr_Clear();
+    Py_DecRef(args[0]);
+    Py_DecRef(args[1]);
+    PyErr_Restore(type, value, traceback);
+    return NULL;
+}
+
 static PyObject *execute(const Builtin *b, uint32_t kind, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *kwnames) {
     size_t size;
     const char *text;
-    if (count < 1 || kwnames || !pure_here() || !plain_namespaces(args, count) || !(text = text_of(args[0], &size))) return call_stock(b, self, args, count, kwnames);
+    if (count < 1 || kwnames || !pure_here() || !plain_namespaces(args, count) || !(text = text_of(args[0], &size))) return note_interrupt(call_stock(b, self, args, count, kwnames));
     while (kind == PYCDS_PURE_EVAL && (*text == ' ' || *text == '\t')) text++, size--;
     const uint32_t flags = future_flags(0, 1);
     record(kind, flags, text, size);
-    PyObject *code = code_for(kind, flags, text, size, NULL);
-    if (!code) return PyErr_Occurred() ? NULL : call_stock(b, self, args, count, kwnames);
+    PyObject *code = marked ? NULL : code_for(kind, flags, text, size, NULL, count > 1 ? args[1] : NULL);
+    if (!code) return PyErr_Occurred() ? NULL : note_interrupt(call_stock(b, self, args, count, kwnames));
     PyObject *changed[3] = {code, count > 1 ? args[1] : NULL, count > 2 ? args[2] : NULL};
-    return call_stock(b, self, changed, count, NULL);
+    if (mark) *mark = 0;
+    return mark_interrupt(self, call_stock(b, self, changed, count, NULL));
 }
 
 static PyObject *our_exec(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *kwnames) { return execute(&builtin_exec, PYCDS_PURE_EXEC, self, args, count, kwnames); }
@@ -161,7 +207,7 @@ static PyObject *compile(PyObject *const *args, Py_ssize_t count, PyObject *kwna
     if (!text) return NULL;
     const uint32_t flags = future_flags(own, !dont_inherit);
     record((uint32_t)kind, flags, text, size);
-    PyObject *code = code_for((uint32_t)kind, flags, text, size, py_new_ref(sorted[FILENAME]));
+    PyObject *code = code_for((uint32_t)kind, flags, text, size, py_new_ref(sorted[FILENAME]), NULL);
     Py_IncRef(code);
     return code;
 }
@@ -201,7 +247,12 @@ void pure_source_install(void) {
     void *merge = dlsym(RTLD_DEFAULT, "PyEval_MergeCompilerFlags");
     if (!merge || builtin_exec.stock) return;
     memcpy(&merge_flags, &merge, sizeof merge_flags);
-    interns_filenames = PySys_GetObject("hexversion") && PyLong_AsLong(PySys_GetObject("hexversion")) >= 0x030d0000;
+    const long version = PySys_GetObject("hexversion") ? PyLong_AsLong(PySys_GetObject("hexversion")) : 0;
+    interns_filenames = version >= 0x030d0000;
+    string_filename = pure_sample_filename();
+    if (!string_filename) return;
+    mark = (int *)dlsym(RTLD_DEFAULT, "_Py_UnhandledKeyboardInterrupt");
+    marks_inside = !mark && version < 0x030e0000;
     replace("exec", &builtin_exec, our_exec, our_exec_positional);
     replace("eval", &builtin_eval, our_eval, our_eval_positional);
     replace("compile", &builtin_compile, our_compile, NULL);

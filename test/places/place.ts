@@ -44,6 +44,8 @@ export type Variables = Readonly<Record<string, string>>;
 export interface Archived {
   readonly outcome: Outcome;
   readonly events: Events;
+  /** The file of events. */
+  readonly log: string;
 }
 
 let serial = 0;
@@ -57,7 +59,7 @@ export class Place extends World {
     const log = this.path(`log.${(serial += 1)}`);
     const command = traceCommand({ command: argv, env: { ...this.env(extra), PYCDS_LOG: log }, launcher: this.native("pycds_launch.so"), runtime: this.runtime, archives, children: false });
     const env = Object.fromEntries(Object.entries(command.env).filter((entry): entry is [string, string] => entry[1] !== undefined));
-    return { outcome: this.spawn(command.argv, env), events: readEvents(log) };
+    return { outcome: this.spawn(command.argv, env), events: readEvents(log), log };
   }
 
   /** An archive of what `argv` imports. */
