@@ -11,7 +11,7 @@
 #define PYCDS_MAGIC { 0x50, 0x59, 0x43, 0x44, 0x53, 0x0d, 0x0a, 0x1a }
 #define PYCDS_MAGIC_SIZE 8
 #define PYCDS_BYTE_ORDER UINT32_C(0x01020304)
-#define PYCDS_FORMAT_VERSION UINT32_C(5)
+#define PYCDS_FORMAT_VERSION UINT32_C(6)
 /* "No index" or "no string". */
 #define PYCDS_NONE UINT32_C(0xffffffff)
 /* Of the DATA section: valid for 4, 16 and 64 KiB pages. */
@@ -163,7 +163,7 @@ enum {
 typedef struct PycdsFileHeader {
     uint8_t magic[8]; /* "PYCDS\r\n\x1a" */
     uint32_t byte_order; /* 0x01020304 as the target reads it */
-    uint32_t format_version; /* 5 */
+    uint32_t format_version; /* 6 */
     uint64_t header_digest; /* XXH3 of the header and section table with this field 0 */
     uint64_t file_size; /* bytes in the file */
     uint64_t required_features; /* features; an unknown bit means refuse */
@@ -233,8 +233,25 @@ typedef struct PycdsAbi {
     uint32_t gc_long_lived_total; /* in the state: i64, what survived the last full collection */
     uint32_t gc_long_lived_pending; /* in the state: i64, what came to the oldest generation since */
     uint32_t gc_initial_threshold; /* the first generation's threshold while nobody set one */
+    uint32_t class_wrapper_base; /* of d_base in a wrapper descriptor; none: classes are made as stock does, the rest of class_* is none too */
+    uint32_t class_slotdef_size; /* bytes of a row of slotdefs; it begins with the name, a char pointer */
+    uint32_t class_slotdef_offset; /* in a row: i32, of the slot in a heap type */
+    uint32_t class_slotdef_function; /* in a row: the slot's function */
+    uint32_t class_slotdef_object; /* in a row: the name as a str */
+    uint32_t class_dealloc; /* in a type */
+    uint32_t class_flags; /* in a type: u64 */
+    uint32_t class_base; /* in a type */
+    uint32_t class_dict; /* in a type; NULL in some that are static */
+    uint32_t class_alloc; /* in a type */
+    uint32_t class_new; /* in a type */
+    uint32_t class_mro; /* in a type */
+    uint32_t class_vectorcall; /* in a type */
+    uint32_t class_slots_end; /* in a heap type: slots of the table are below this */
+    uint32_t class_module; /* in a heap type */
+    uint32_t class_type_name; /* in a heap type: _ht_tpname */
+    uint32_t class_size; /* bytes of a heap type */
 } PycdsAbi;
-_Static_assert(sizeof(PycdsAbi) == 72, "PycdsAbi");
+_Static_assert(sizeof(PycdsAbi) == 140, "PycdsAbi");
 _Static_assert(offsetof(PycdsAbi, type_offset) == 0, "PycdsAbi.type_offset");
 _Static_assert(offsetof(PycdsAbi, code_basicsize) == 4, "PycdsAbi.code_basicsize");
 _Static_assert(offsetof(PycdsAbi, small_int_min) == 8, "PycdsAbi.small_int_min");
@@ -253,6 +270,23 @@ _Static_assert(offsetof(PycdsAbi, gc_callbacks) == 56, "PycdsAbi.gc_callbacks");
 _Static_assert(offsetof(PycdsAbi, gc_long_lived_total) == 60, "PycdsAbi.gc_long_lived_total");
 _Static_assert(offsetof(PycdsAbi, gc_long_lived_pending) == 64, "PycdsAbi.gc_long_lived_pending");
 _Static_assert(offsetof(PycdsAbi, gc_initial_threshold) == 68, "PycdsAbi.gc_initial_threshold");
+_Static_assert(offsetof(PycdsAbi, class_wrapper_base) == 72, "PycdsAbi.class_wrapper_base");
+_Static_assert(offsetof(PycdsAbi, class_slotdef_size) == 76, "PycdsAbi.class_slotdef_size");
+_Static_assert(offsetof(PycdsAbi, class_slotdef_offset) == 80, "PycdsAbi.class_slotdef_offset");
+_Static_assert(offsetof(PycdsAbi, class_slotdef_function) == 84, "PycdsAbi.class_slotdef_function");
+_Static_assert(offsetof(PycdsAbi, class_slotdef_object) == 88, "PycdsAbi.class_slotdef_object");
+_Static_assert(offsetof(PycdsAbi, class_dealloc) == 92, "PycdsAbi.class_dealloc");
+_Static_assert(offsetof(PycdsAbi, class_flags) == 96, "PycdsAbi.class_flags");
+_Static_assert(offsetof(PycdsAbi, class_base) == 100, "PycdsAbi.class_base");
+_Static_assert(offsetof(PycdsAbi, class_dict) == 104, "PycdsAbi.class_dict");
+_Static_assert(offsetof(PycdsAbi, class_alloc) == 108, "PycdsAbi.class_alloc");
+_Static_assert(offsetof(PycdsAbi, class_new) == 112, "PycdsAbi.class_new");
+_Static_assert(offsetof(PycdsAbi, class_mro) == 116, "PycdsAbi.class_mro");
+_Static_assert(offsetof(PycdsAbi, class_vectorcall) == 120, "PycdsAbi.class_vectorcall");
+_Static_assert(offsetof(PycdsAbi, class_slots_end) == 124, "PycdsAbi.class_slots_end");
+_Static_assert(offsetof(PycdsAbi, class_module) == 128, "PycdsAbi.class_module");
+_Static_assert(offsetof(PycdsAbi, class_type_name) == 132, "PycdsAbi.class_type_name");
+_Static_assert(offsetof(PycdsAbi, class_size) == 136, "PycdsAbi.class_size");
 
 /* One comparison with a live object; any difference refuses the archive. */
 typedef struct PycdsSelfCheck {

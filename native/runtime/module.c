@@ -44,8 +44,10 @@ static int refuse(const char *archive, const char *why) {
 
 static void at_exit(void) {
     pure_stop();
+    types_stop();
     if (getpid() != started_pid || state.layer_count == 0 || !log_wanted) return;
     pure_log();
+    types_log();
     log_line("summary hit=%lu miss=%lu stale=%lu archive=%s", state.hits, state.misses, state.stales, state.archives);
 }
 
@@ -142,7 +144,10 @@ static int activate(const char *archive, char separator, const char *trace) {
     }
     state.active = 1;
     pure_start();
-    if (state.layer_count > 0) gc_init();
+    if (state.layer_count > 0) {
+        gc_init();
+        types_init();
+    }
     exit_init();
     return 0;
 }
@@ -242,6 +247,7 @@ static PyObject *module_status(PyObject *self, PyObject *args) {
         put(dict, "miss", PyLong_FromUnsignedLong(state.misses)) < 0 ||
         put(dict, "stale", PyLong_FromUnsignedLong(state.stales)) < 0 ||
         put(dict, "collector", PyUnicode_FromString(here && gc_is_deferred() ? "deferred" : "stock")) < 0 ||
+        put(dict, "types", types_status()) < 0 ||
         put(dict, "prelinked", PyLong_FromUnsignedLong(prelinked)) < 0 ||
         put(dict, "tracing", PyBool_FromLong(here && trace_active)) < 0) {
         Py_DecRef(dict);
@@ -270,6 +276,7 @@ static PyObject *module_disable(PyObject *self, PyObject *args) {
     if (restored) {
         disabled = 1;
         state.active = 0;
+        types_off("disabled");
         gc_give_up(); /* within a module's body the threshold is raised */
     }
     return PyBool_FromLong(restored);

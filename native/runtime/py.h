@@ -52,7 +52,7 @@ extern PyObject _Py_NoneStruct, _Py_TrueStruct, _Py_FalseStruct, _Py_EllipsisObj
 extern PyObject PyType_Type, PyBaseObject_Type, PyUnicode_Type, PyBytes_Type, PyByteArray_Type, PyTuple_Type, PyList_Type,
     PyDict_Type, PySet_Type, PyFrozenSet_Type, PyLong_Type, PyBool_Type, PyFloat_Type, PyComplex_Type, PySlice_Type,
     PyEllipsis_Type, PyMethod_Type, PyCFunction_Type, PyModule_Type, PyProperty_Type,
-    PyStaticMethod_Type, PyClassMethod_Type;
+    PyStaticMethod_Type, PyClassMethod_Type, PySuper_Type;
 
 /*
  * The types of code objects and Python functions: exported everywhere, but not
@@ -152,6 +152,7 @@ extern PyObject *PyObject_GetIter(PyObject *o);
 extern PyObject *PyIter_Next(PyObject *iterator); /* NULL without exception: exhausted */
 extern int PyCallable_Check(PyObject *o);
 extern int PyType_IsSubtype(PyObject *a, PyObject *b);
+extern void *PyType_GetSlot(PyObject *type, int slot); /* numbers of Include/typeslots.h; of static types from 3.10 on */
 
 /* ---- dict ------------------------------------------------------------------------ */
 extern PyObject *PyDict_New(void);

@@ -193,6 +193,19 @@ void gc_give_up(void);
 /* Imports still defer the collector in this process. */
 int gc_is_deferred(void);
 
+/* ---- types.c -------------------------------------------------------------------- */
+
+/* PYCDS_TYPES=fast or check, once the archive is loaded. Leaves no exception. */
+void types_init(void);
+/* From now on classes are stock's. `why`: static text. */
+void types_off(const char *why);
+/* The same at the end of the interpreter, whose objects are gone then. */
+void types_stop(void);
+/* What was made, for the log. */
+void types_log(void);
+/* A dict for status(). New reference or NULL. */
+PyObject *types_status(void);
+
 /* ---- exit.c --------------------------------------------------------------------- */
 
 /* PYCDS_EXIT=fast. Leaves no exception. */

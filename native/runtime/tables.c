@@ -155,12 +155,25 @@ static int collector_ok(const PycdsAbi *abi) {
     return ok && (!known || (abi->gc_threshold + 4 <= abi->gc_generation_size && abi->gc_count + 4 <= abi->gc_generation_size));
 }
 
+/* All of it is none, or offsets in a type of at most 4 KiB, in a row of slotdefs, in a descriptor. */
+static int classes_ok(const PycdsAbi *abi) {
+    const uint32_t in_type[] = {abi->class_dealloc, abi->class_flags, abi->class_base, abi->class_dict, abi->class_alloc, abi->class_new, abi->class_mro,
+                                abi->class_vectorcall, abi->class_slots_end, abi->class_module, abi->class_type_name};
+    const uint32_t in_row[] = {abi->class_slotdef_function, abi->class_slotdef_object}, sizes[] = {abi->class_wrapper_base, abi->class_slotdef_size, abi->class_size};
+    const int known = abi->class_wrapper_base != PYCDS_NONE;
+    int ok = known ? abi->class_slotdef_offset % 4 == 0 && range_ok(abi->class_slotdef_offset, 4, abi->class_slotdef_size) : abi->class_slotdef_offset == PYCDS_NONE;
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) ok &= known ? sizes[i] % 8 == 0 && range_ok(sizes[i], 8, 4096) : sizes[i] == PYCDS_NONE;
+    for (size_t i = 0; i < sizeof in_type / sizeof in_type[0]; i++) ok &= known ? in_type[i] % 8 == 0 && range_ok(in_type[i], 8, abi->class_size) : in_type[i] == PYCDS_NONE;
+    for (size_t i = 0; i < sizeof in_row / sizeof in_row[0]; i++) ok &= known ? in_row[i] % 8 == 0 && range_ok(in_row[i], 8, abi->class_slotdef_size) : in_row[i] == PYCDS_NONE;
+    return ok;
+}
+
 static int check_abi(const Archive *a, char why[PYCDS_WHY]) {
     const PycdsAbi *abi = a->abi;
     /* code_basicsize: an upper bound that no layout comes near, so that sums with it stay small. */
     if (abi->type_offset % 8 != 0 || abi->type_offset > 64 || abi->code_basicsize < abi->type_offset + 8 || abi->code_basicsize > 4096 ||
         abi->small_int_min < -5 || abi->small_int_max > 1024 || abi->small_int_min > abi->small_int_max ||
-        !collector_ok(abi))
+        !collector_ok(abi) || !classes_ok(abi))
         return refuse(why, "its ABI description is impossible");
     for (uint32_t i = 0; i < a->self_check_count; i++) {
         const PycdsSelfCheck *c = &a->self_checks[i];

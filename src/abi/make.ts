@@ -39,6 +39,7 @@ export function makeAbi(data: AbiData): Abi {
     gcHeaderSize: data.gcHeaderSize,
     ...(data.collector === undefined ? {} : { collector: data.collector }),
     cfunctionDef: data.cfunctionDef,
+    ...(data.classes === undefined ? {} : { classes: data.classes }),
     gcKinds: new Set(gcKindTypes.filter(([, type]) => gcTypes.has(type)).map(([kind]) => kind)),
     smallInts: data.smallInts,
     hasSliceConstants: data.sliceConstants,

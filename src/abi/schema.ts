@@ -88,6 +88,38 @@ export const abiDataSchema = z.strictObject({
     /** What gc.get_threshold()[0] begins with. */
     initialThreshold: count,
   }).optional(),
+  /**
+   * Classes (Include/cpython/object.h: PyTypeObject, PyHeapTypeObject) and the table that fills their slots (struct wrapperbase,
+   * Objects/typeobject.c: slotdefs), as offsets; only of versions whose way of making a class native/runtime/types.c knows.
+   */
+  classes: z.strictObject({
+    /** d_base in a PyWrapperDescrObject: leads into the table. */
+    wrapperBase: count,
+    /** A row of the table, and what is in it; its name, a C string, ends the table where it is NULL. */
+    slotdefSize: count,
+    slotdefName: z.literal(0),
+    slotdefOffset: count,
+    slotdefFunction: count,
+    /** The name as an interned str. */
+    slotdefObject: count,
+    /** Bytes of slotdefOffset's word. */
+    wordSize: z.literal(4),
+    /** In a type, as all that follow. */
+    dealloc: count,
+    flags: count,
+    base: count,
+    dict: count,
+    alloc: count,
+    new: count,
+    mro: count,
+    vectorcall: count,
+    /** Slots that the table fills are below this, in a heap type. */
+    slotsEnd: count,
+    module: count,
+    typeName: count,
+    /** Of a heap type. */
+    size: count,
+  }).optional(),
   int: z.strictObject({
     digitBits: count,
     digitSize: z.literal(4),

@@ -63,6 +63,27 @@ export interface Collector {
   readonly initialThreshold: number;
 }
 
+/** Offsets in classes and in the table of their slots; schema.ts says what each is. */
+export interface Classes {
+  readonly wrapperBase: number;
+  readonly slotdefSize: number;
+  readonly slotdefOffset: number;
+  readonly slotdefFunction: number;
+  readonly slotdefObject: number;
+  readonly dealloc: number;
+  readonly flags: number;
+  readonly base: number;
+  readonly dict: number;
+  readonly alloc: number;
+  readonly new: number;
+  readonly mro: number;
+  readonly vectorcall: number;
+  readonly slotsEnd: number;
+  readonly module: number;
+  readonly typeName: number;
+  readonly size: number;
+}
+
 export interface Abi {
   /** `cpython-3.11-linux-x86_64-release`. */
   readonly id: string;
@@ -87,6 +108,8 @@ export interface Abi {
   readonly collector?: Collector;
   /** Offset of the PyMethodDef pointer in a builtin function. */
   readonly cfunctionDef: number;
+  /** How classes are made; absent where the runtime leaves that to stock (schema.ts). */
+  readonly classes?: Classes;
   /** Which of our types carry a GC header. */
   readonly gcKinds: ReadonlySet<"tuple" | "frozenset" | "slice" | "code">;
   /** Range of ints that are singletons of the interpreter. */

@@ -277,6 +277,8 @@ function identityOf({ target, abi, sealed, digest, relocatable }: BuildInput, pr
 function abiRecord({ abi }: BuildInput): RecordOf<"Abi"> {
   const code = abi.selfChecks.find(({ what, name }) => what === "basicsize" && name === "PyCode_Type");
   if (code === undefined) throw new Error(`${abi.id} has no self-check of PyCode_Type.__basicsize__`);
+  // Elsewhere nobody has run it.
+  const classes = abi.platform === "linux-x86_64" ? abi.classes : undefined;
   return {
     type_offset: abi.field("PyObject", "ob_type").offset,
     code_basicsize: code.offset,
@@ -296,6 +298,23 @@ function abiRecord({ abi }: BuildInput): RecordOf<"Abi"> {
     gc_long_lived_total: abi.collector?.longLivedTotal ?? none,
     gc_long_lived_pending: abi.collector?.longLivedPending ?? none,
     gc_initial_threshold: abi.collector?.initialThreshold ?? none,
+    class_wrapper_base: classes?.wrapperBase ?? none,
+    class_slotdef_size: classes?.slotdefSize ?? none,
+    class_slotdef_offset: classes?.slotdefOffset ?? none,
+    class_slotdef_function: classes?.slotdefFunction ?? none,
+    class_slotdef_object: classes?.slotdefObject ?? none,
+    class_dealloc: classes?.dealloc ?? none,
+    class_flags: classes?.flags ?? none,
+    class_base: classes?.base ?? none,
+    class_dict: classes?.dict ?? none,
+    class_alloc: classes?.alloc ?? none,
+    class_new: classes?.new ?? none,
+    class_mro: classes?.mro ?? none,
+    class_vectorcall: classes?.vectorcall ?? none,
+    class_slots_end: classes?.slotsEnd ?? none,
+    class_module: classes?.module ?? none,
+    class_type_name: classes?.typeName ?? none,
+    class_size: classes?.size ?? none,
   };
 }
 

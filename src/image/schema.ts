@@ -27,7 +27,7 @@ export const f = <const N extends string, const T extends FieldType>(name: N, ty
 
 export const magic = Uint8Array.of(0x50, 0x59, 0x43, 0x44, 0x53, 0x0d, 0x0a, 0x1a); // "PYCDS\r\n\x1a": text-mode damage shows
 export const byteOrderMark = 0x01020304;
-export const formatVersion = 5;
+export const formatVersion = 6;
 export const none = 0xffffffff;
 /** Alignment of the DATA section, valid for 4, 16 and 64 KiB pages. */
 export const segmentAlignment = 0x10000;
@@ -190,6 +190,23 @@ export const structs = {
       f("gc_long_lived_total", "u32", "in the state: i64, what survived the last full collection"),
       f("gc_long_lived_pending", "u32", "in the state: i64, what came to the oldest generation since"),
       f("gc_initial_threshold", "u32", "the first generation's threshold while nobody set one"),
+      f("class_wrapper_base", "u32", "of d_base in a wrapper descriptor; none: classes are made as stock does, the rest of class_* is none too"),
+      f("class_slotdef_size", "u32", "bytes of a row of slotdefs; it begins with the name, a char pointer"),
+      f("class_slotdef_offset", "u32", "in a row: i32, of the slot in a heap type"),
+      f("class_slotdef_function", "u32", "in a row: the slot's function"),
+      f("class_slotdef_object", "u32", "in a row: the name as a str"),
+      f("class_dealloc", "u32", "in a type"),
+      f("class_flags", "u32", "in a type: u64"),
+      f("class_base", "u32", "in a type"),
+      f("class_dict", "u32", "in a type; NULL in some that are static"),
+      f("class_alloc", "u32", "in a type"),
+      f("class_new", "u32", "in a type"),
+      f("class_mro", "u32", "in a type"),
+      f("class_vectorcall", "u32", "in a type"),
+      f("class_slots_end", "u32", "in a heap type: slots of the table are below this"),
+      f("class_module", "u32", "in a heap type"),
+      f("class_type_name", "u32", "in a heap type: _ht_tpname"),
+      f("class_size", "u32", "bytes of a heap type"),
     ],
   },
   SelfCheck: {

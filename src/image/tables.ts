@@ -69,6 +69,22 @@ class TableChecks {
     if (abi.gc_header_size % 8 !== 0 || abi.gc_header_size > 64) this.row("abi", 0, "gc_header_size")(`${abi.gc_header_size} bytes cannot be a GC header`);
     if (abi.cfunction_def % 8 !== 0 || abi.cfunction_def > 64) this.row("abi", 0, "cfunction_def")(`${abi.cfunction_def} cannot be the offset of m_ml`);
     this.collector(abi);
+    this.classes(abi);
+  }
+
+  /** As native/runtime/tables.c has it: all of it none, or offsets of pointers in a type, in a row of slotdefs, in a descriptor. */
+  private classes(abi: RecordOf<"Abi">): void {
+    const inType = ["class_dealloc", "class_flags", "class_base", "class_dict", "class_alloc", "class_new", "class_mro", "class_vectorcall", "class_slots_end", "class_module", "class_type_name"] as const;
+    const inRow = ["class_slotdef_function", "class_slotdef_object"] as const;
+    const known = abi.class_wrapper_base !== none;
+    const check = (name: keyof typeof abi & `class_${string}`, end: number, size: number): void => {
+      const possible = known ? abi[name] % size === 0 && abi[name] + size <= end : abi[name] === none;
+      if (!possible) this.row("abi", 0, name)(`${abi[name]} cannot be right${known ? "" : " where class_wrapper_base is none"}`);
+    };
+    for (const name of ["class_wrapper_base", "class_slotdef_size", "class_size"] as const) check(name, largestBasicsize, 8);
+    for (const name of inType) check(name, abi.class_size, 8);
+    for (const name of inRow) check(name, abi.class_slotdef_size, 8);
+    check("class_slotdef_offset", abi.class_slotdef_size, 4);
   }
 
   /** As native/runtime/tables.c has it: all of it none, or offsets in a state of at most 4 KiB, each aligned to its size. */

@@ -39,13 +39,20 @@ function sampleUnit(offset: number, changes: Partial<Relocations>): { readonly d
   return { data, relocations };
 }
 
-/** @param changes other relocations for its units, sound or not */
 /** CPython 3.12's. */
 const collector = {
   gc_generations: 24, gc_generation_size: 24, gc_threshold: 16, gc_count: 20, gc_generation0: 96, gc_enabled: 12, gc_debug: 16, gc_collecting: 200,
   gc_callbacks: 216, gc_long_lived_total: 224, gc_long_lived_pending: 232, gc_initial_threshold: 700,
 };
 
+/** CPython 3.12's. */
+const classes = {
+  class_wrapper_base: 40, class_slotdef_size: 56, class_slotdef_offset: 8, class_slotdef_function: 16, class_slotdef_object: 48, class_dealloc: 48, class_flags: 168,
+  class_base: 256, class_dict: 264, class_alloc: 304, class_new: 312, class_mro: 344, class_vectorcall: 400, class_slots_end: 832, class_module: 880,
+  class_type_name: 888, class_size: 920,
+};
+
+/** @param changes other relocations for its units, sound or not */
 export function sampleImage(changes: Partial<Relocations> = {}): Uint8Array {
   const strings = new StringTable();
   const text = (value: string): { ref: number; length: number } => strings.add(value);
@@ -78,7 +85,7 @@ export function sampleImage(changes: Partial<Relocations> = {}): Uint8Array {
       requiredFeatures: features.codeVersion, preferredBase: base, hexversion: 0x030c01f0, pycMagic: 0x0a0d0dcb, abiFlags: 0, optimize: 0,
       platform: "linux-x86_64", cacheTag: "cpython-312", layoutDigest: sha256(Uint8Array.of(1)), dataHotSize: 0,
     },
-    abi: [{ type_offset: 8, code_basicsize: 200, small_int_min: -5, small_int_max: 256, gc_header_size: 16, cfunction_def: 16, ...collector }],
+    abi: [{ type_offset: 8, code_basicsize: 200, small_int_min: -5, small_int_max: 256, gc_header_size: 16, cfunction_def: 16, ...collector, ...classes }],
     selfChecks: [
       { subject: 0, what: 0, offset: 52, name: text("co_argcount").ref },
       { subject: 1, what: 2, offset: 200, name: text("PyCode_Type").ref },

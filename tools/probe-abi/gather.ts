@@ -90,6 +90,15 @@ function assemble(facts: z.infer<typeof factsSchema>, interpreter: string, probe
         generationSize: constant("gc generation size"), head: constant("gc head"), threshold: constant("gc threshold"), count: constant("gc count"),
         wordSize: constant("gc int"), initialThreshold: gcThreshold,
       };
+  const classes = optional("class size") === undefined
+    ? undefined
+    : {
+        wrapperBase: constant("class wrapper base"), slotdefSize: constant("class slotdef size"), slotdefName: constant("class slotdef name"),
+        slotdefOffset: constant("class slotdef offset"), slotdefFunction: constant("class slotdef function"), slotdefObject: constant("class slotdef object"),
+        wordSize: constant("class int"), dealloc: constant("class dealloc"), flags: constant("class flags"), base: constant("class base"),
+        dict: constant("class dict"), alloc: constant("class alloc"), new: constant("class new"), mro: constant("class mro"), vectorcall: constant("class vectorcall"),
+        slotsEnd: constant("class slots end"), module: constant("class module"), typeName: constant("class type name"), size: constant("class size"),
+      };
   const codeFields = probe.structs["PyCodeObject"]?.fields ?? {};
   const ifField = (field: string, name: string): number | undefined => (field in codeFields ? constant(name) : undefined);
   const data: unknown = {
@@ -104,6 +113,7 @@ function assemble(facts: z.infer<typeof factsSchema>, interpreter: string, probe
     gcHeaderSize: constant("gc header"),
     collector,
     cfunctionDef: constant("cfunction def"),
+    classes,
     int: { digitBits: constant("PyLong_SHIFT"), digitSize: constant("sizeof(digit)"), tag },
     code: {
       kinds,

@@ -261,6 +261,21 @@ static const struct fact facts[] IN("pycds_facts") = {
     FACT_CONST("gc int", sizeof(MEMBER(struct gc_generation, count)))
 #undef GC
 #endif
+/* Classes, as native/runtime/types.c makes them: in the versions whose Objects/typeobject.c was read for it. */
+#if !defined(Py_GIL_DISABLED) && AT_LEAST(11) && !AT_LEAST(15)
+#define CLASS(name, T, f) FACT_CONST("class " name, offsetof(T, f))
+    CLASS("wrapper base", PyWrapperDescrObject, d_base)
+    FACT_CONST("class slotdef size", sizeof(struct wrapperbase))
+    CLASS("slotdef name", struct wrapperbase, name) CLASS("slotdef offset", struct wrapperbase, offset)
+    CLASS("slotdef function", struct wrapperbase, function) CLASS("slotdef object", struct wrapperbase, name_strobj)
+    FACT_CONST("class int", sizeof(MEMBER(struct wrapperbase, offset)))
+    CLASS("dealloc", PyTypeObject, tp_dealloc) CLASS("flags", PyTypeObject, tp_flags) CLASS("base", PyTypeObject, tp_base)
+    CLASS("dict", PyTypeObject, tp_dict) CLASS("alloc", PyTypeObject, tp_alloc) CLASS("new", PyTypeObject, tp_new)
+    CLASS("mro", PyTypeObject, tp_mro) CLASS("vectorcall", PyTypeObject, tp_vectorcall)
+    CLASS("slots end", PyHeapTypeObject, ht_name) CLASS("module", PyHeapTypeObject, ht_module) CLASS("type name", PyHeapTypeObject, _ht_tpname)
+    FACT_CONST("class size", sizeof(PyHeapTypeObject))
+#undef CLASS
+#endif
 #ifdef Py_GIL_DISABLED
     FACT_CONST("gc header", 0) /* Include/internal/pycore_gc.h: free-threaded builds keep the bits in ob_gc_bits */
 #else
