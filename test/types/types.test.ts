@@ -152,7 +152,7 @@ for (const { name: title, python } of served().filter(isKnown)) {
     it("with a second interpreter, classes are stock's as long as it is there", () => {
       const make = "try:\n    import _interpreters as i\nexcept ImportError:\n    import _xxsubinterpreters as i\nmine = i.create()\n";
       const inside = 'i.run_string(mine, "class A:\\n    def __len__(self): return 4\\nassert len(A()) == 4\\nclass B(A): pass\\nassert len(B()) == 4\\n")\n';
-      const { fast, stock } = JSON.parse(program(`${make}mark()\nclass A: pass\n${inside}${since}`)) as Told;
+      const { fast, stock } = JSON.parse(program(`${make}mark()\nclass A: pass\n${inside}${since}i.destroy(mine)`)) as Told;
       expect([fast, Object.keys(stock)]).toEqual([0, ["interpreters"]]);
       expect(JSON.parse(program(`${make}${inside}i.destroy(mine)\nmark()\nclass A: pass\n${since}`))).toEqual({ fast: 1, anew: 0, stock: {} });
     }, 60_000);
