@@ -88,7 +88,8 @@ for (const { name: title, python } of served().filter(isKnown)) {
       const log = world.path(`types.${(runs += 1)}.log`);
       const { outcome } = world.direct([file], { PYCDS: "on", PYCDS_TYPES: mode, PYTHONHASHSEED: "1", PYCDS_LOG: log, ...extra });
       const lines = readFileSync(log, "utf8").split("\n").filter((line) => line.startsWith("pycds: types "));
-      const numbers = Object.fromEntries([...(lines.at(-1) ?? "").matchAll(/(\w+)=(\d+)/g)].map(([, name, value]) => [name, Number(value)]));
+      const numbers: Record<string, number> = {};
+      for (const [, name = "", value] of (lines.at(-1) ?? "").matchAll(/(\w+)=(\d+)/g)) numbers[name] = Number(value);
       return { stdout: outcome.stdout, stderr: outcome.stderr, lines, numbers };
     };
     const program = (text: string, mode = "fast", extra: Readonly<Record<string, string>> = {}): string => {
