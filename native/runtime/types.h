@@ -1,4 +1,4 @@
-/* Between types.c, which makes classes, types_slots.c, which knows their slots, and types_check.c, which compares with stock. */
+/* Between types.c, which makes classes, types_rules.c, which says which, types_slots.c, which knows their slots, and types_check.c, which compares with stock. */
 #ifndef PYCDS_TYPES_H
 #define PYCDS_TYPES_H
 
@@ -93,6 +93,24 @@ PyObject *slot_name(PyObject *name);
 int slots_predict(PyObject *type, Slots *slots);
 /* Takes a class apart as the collector does, and drops the reference: nobody else has one. */
 void types_dispose(PyObject *type);
+
+/* ---- types_rules.c ---- */
+
+/* Classes that stock made, by the rule that said so; names of rules as they are in docs/types.md. */
+#define RULES(X) X(arguments) X(metaclass) X(bases) X(namespace) X(values) X(slots) X(cell) X(interpreters) X(error)
+enum Rule {
+    ELIGIBLE,
+#define X(name) RULE_##name,
+    RULES(X)
+#undef X
+    RULE_COUNT
+};
+/* Finds type, and what the rules ask of the interpreter; the table too. 0; -1 with a reason. */
+int rules_find(char why[PYCDS_WHY]);
+/* Another one may have a GIL of its own, and has the same table. */
+int are_several_interpreters(void);
+/* Why stock has to make the class of these arguments of type.__new__; ELIGIBLE: it has not. May run any code, but ends with looking. */
+enum Rule rule_for(PyObject *meta, PyObject *args);
 
 /* ---- types.c ---- */
 

@@ -12,8 +12,10 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { served } from "../support/served.ts";
 import type { Served } from "../support/served.ts";
 import { World } from "../validity/world.ts";
-import { cases, libraries } from "./cases.ts";
+import { cases as classCases, libraries } from "./cases.ts";
+import { casesBetween } from "./cases-between.ts";
 
+const cases = [...classCases, ...casesBetween];
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
 const isKnown = ({ version }: Served): boolean => ["3.11", "3.12", "3.13", "3.14"].includes(version) && process.arch === "x64";
