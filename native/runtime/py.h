@@ -52,7 +52,7 @@ extern PyObject _Py_NoneStruct, _Py_TrueStruct, _Py_FalseStruct, _Py_EllipsisObj
 extern PyObject PyType_Type, PyBaseObject_Type, PyUnicode_Type, PyBytes_Type, PyByteArray_Type, PyTuple_Type, PyList_Type,
     PyDict_Type, PySet_Type, PyFrozenSet_Type, PyLong_Type, PyBool_Type, PyFloat_Type, PyComplex_Type, PySlice_Type,
     PyEllipsis_Type, PyMethod_Type, PyCFunction_Type, PyModule_Type, PyProperty_Type,
-    PyStaticMethod_Type, PyClassMethod_Type, PySuper_Type;
+    PySuper_Type;
 
 /*
  * The types of code objects and Python functions: exported everywhere, but not

@@ -14,7 +14,7 @@ enum { SLOT_ALLOC = 47, SLOT_DEALLOC = 52, SLOT_GETATTRO = 58, SLOT_ITER = 62, S
 /* Functions that are not in the stable ABI of every version. */
 static PyInterpreterState *(*first_interpreter)(void), *(*next_interpreter)(PyInterpreterState *);
 static PyObject *(*cell_content)(PyObject *cell);
-static PyObject *cell_type;
+static PyObject *cell_type, *static_method_type, *class_method_type;
 
 static PyObject *stock_mro;
 static PyObject *name_set_name, *name_mro, *name_name;
@@ -32,7 +32,7 @@ static void *heap_alloc, *dict_iter, *type_getattr;
 /* Types whose instances are most of what stands in a class. They are immutable and have no __set_name__. */
 static int is_plain_value(PyObject *value) {
     PyObject *type = py_type(value);
-    return type == py_function_type || type == &PyUnicode_Type || type == &PyProperty_Type || type == &PyStaticMethod_Type || type == &PyClassMethod_Type ||
+    return type == py_function_type || type == &PyUnicode_Type || type == &PyProperty_Type || type == static_method_type || type == class_method_type ||
            type == &PyTuple_Type || type == &PyLong_Type || type == &PyDict_Type || type == &PyBool_Type || type == &PyList_Type || value == PY_NONE;
 }
 
@@ -126,7 +126,9 @@ static int find_functions(char why[PYCDS_WHY]) {
     *(void **)&next_interpreter = dlsym(RTLD_DEFAULT, "PyInterpreterState_Next");
     *(void **)&cell_content = dlsym(RTLD_DEFAULT, "PyCell_Get");
     cell_type = dlsym(RTLD_DEFAULT, "PyCell_Type");
-    return facts.look_up && first_interpreter && next_interpreter && cell_content && cell_type ? 0 : refuse(why, "functions of the interpreter are not exported");
+    static_method_type = dlsym(RTLD_DEFAULT, "PyStaticMethod_Type");
+    class_method_type = dlsym(RTLD_DEFAULT, "PyClassMethod_Type");
+    return facts.look_up && first_interpreter && next_interpreter && cell_content && cell_type && static_method_type && class_method_type ? 0 : refuse(why, "functions of the interpreter are not exported");
 }
 
 static int intern(PyObject **name, const char *text, char why[PYCDS_WHY]) {
