@@ -1,11 +1,12 @@
 /**
  * CPython's own tests, stock against archived or restored, test by test:
  *
- *   npm run test:cpython -- [VERSION…|all] [--restored] [--tests a,b] [--jobs N] [--rounds N]
+ *   npm run test:cpython -- [VERSION…|all] [--restored] [--types check|fast] [--tests a,b] [--jobs N] [--rounds N]
  *                           [--limit SECONDS] [--dir FOLDER] [--json] [--verbose]
  *
  * VERSION: 3.11, 3.12, 3.13, 3.14 (all of these when none is named). --restored:
- * `IMAGE -m test` of a warm image in the place of the archive. --tests: modules
+ * `IMAGE -m test` of a warm image in the place of the archive. --types: with
+ * PYCDS_TYPES set, over modules about classes; check prints each class that differs from stock's. --tests: modules
  * of the suite, modules.ts when not given. A test that differs is run again in
  * both arms, --rounds times in all (3). --limit: a module's time, 600 seconds.
  * --dir: where the copies of the interpreters stay ($XDG_CACHE_HOME/pycds-test-cpython).
@@ -23,7 +24,7 @@ import { builtPycds } from "../../test/support/built.ts";
 import { allPythons } from "../../test/support/pythons.ts";
 import { compare, differing } from "./compare.ts";
 import type { Comparison, Difference } from "./compare.ts";
-import { restoredModules, testModules } from "./modules.ts";
+import { restoredModules, testModules, typesModules } from "./modules.ts";
 import { preparePrefixes } from "./prefix.ts";
 import type { Opposite, Prefixes } from "./prefix.ts";
 import { runModule } from "./run.ts";
@@ -33,6 +34,7 @@ const versions = ["3.11", "3.12", "3.13", "3.14"] as const;
 
 interface Settings {
   readonly arm: Opposite;
+  readonly types?: string;
   readonly rounds: number;
   readonly jobs: number;
   readonly limitSeconds: number;
@@ -50,6 +52,7 @@ interface ModuleReport extends Comparison {
   readonly hits: number;
   readonly notServed: Readonly<Record<string, number>>;
   readonly seconds: { readonly stock: number; readonly ours: number };
+  readonly types: ModuleRun["types"];
   readonly diedIn?: string;
   readonly text?: string;
 }
@@ -66,13 +69,13 @@ interface VersionReport {
 const commandLine = (built: string): readonly string[] => [process.execPath, built];
 
 async function testModule(module: string, version: string, prefixes: Prefixes, settings: Settings, scratch: string): Promise<ModuleReport> {
-  const { arm, limitSeconds } = settings;
+  const { arm, limitSeconds, types } = settings;
   const pycds = commandLine(await builtPycds());
   const stock: ModuleRun[] = [];
   const ours: ModuleRun[] = [];
   for (let round = 0; round < settings.rounds; round++) {
     stock.push(await runModule({ exe: prefixes.stock, arm: "stock", module, scratch, limitSeconds }));
-    ours.push(await runModule({ exe: prefixes.ours, arm, module, scratch, limitSeconds, pycds }));
+    ours.push(await runModule({ exe: prefixes.ours, arm, module, scratch, limitSeconds, pycds, ...(types === undefined ? {} : { types }) }));
     const [s, a] = [stock[0]?.outcomes, ours[0]?.outcomes];
     if (s === undefined || a === undefined || differing(s, a).length === 0) break;
   }
@@ -86,6 +89,7 @@ async function testModule(module: string, version: string, prefixes: Prefixes, s
     // a round that was not ours proves nothing of what it is compared with
     served: ours.every((run) => run.served),
     hits: a.hits,
+    types: { checked: a.types.checked, mismatches: ours.flatMap((run) => run.types.mismatches) },
     notServed: a.notServed,
     seconds: { stock: s.seconds, ours: a.seconds },
     ...(a.diedIn === undefined ? {} : { diedIn: a.diedIn }),
@@ -136,16 +140,17 @@ function hasModule(prefixes: Prefixes, version: string, module: string): boolean
 }
 
 function absentReport(module: string): ModuleReport {
-  return { module, absent: true, served: true, hits: 0, notServed: {}, tests: 0, same: 0, different: [], explained: [], flaky: [], seconds: { stock: 0, ours: 0 } };
+  return { module, absent: true, served: true, hits: 0, types: { checked: 0, mismatches: [] }, notServed: {}, tests: 0, same: 0, different: [], explained: [], flaky: [], seconds: { stock: 0, ours: 0 } };
 }
 
 function line(report: ModuleReport): string {
   const { module, same, different, explained, flaky } = report;
   const name = module.padEnd(22);
   if (report.absent === true) return `  ${name} not in this version's suite`;
+  const checked = report.types.checked > 0 ? `, ${report.types.checked} classes compared, ${report.types.mismatches.length} mismatches` : "";
   const seconds = `${report.seconds.stock.toFixed(1)} s, ${report.seconds.ours.toFixed(1)} s`;
   const parts = [`${same} same`, `${different.length} different`, ...(explained.length > 0 ? [`${explained.length} explained`] : []), ...(flaky.length > 0 ? [`${flaky.length} flaky in stock`] : [])];
-  return `  ${name} ${parts.join(", ")}; ${report.hits} hits; ${seconds}${report.served ? "" : "  NOT SERVED"}${report.diedIn === undefined ? "" : `  died in ${report.diedIn}`}`;
+  return `  ${name} ${parts.join(", ")}; ${report.hits} hits${checked}; ${seconds}${report.served ? "" : "  NOT SERVED"}${report.diedIn === undefined ? "" : `  died in ${report.diedIn}`}`;
 }
 
 function show({ test, stock, ours, reason }: Difference, arm: Opposite): string {
@@ -163,6 +168,8 @@ function render({ version, release, skipped, modules }: VersionReport, { arm, ve
   section("different", (report) => report.different);
   section("explained", (report) => report.explained);
   section("flaky in stock", (report) => report.flaky);
+  const checked = sum((one) => one.types.checked);
+  if (checked > 0) lines.push(`${checked} classes compared with stock's, ${sum((one) => one.types.mismatches.length)} mismatches`, ...modules.flatMap((one) => one.types.mismatches.map((name) => `  ${one.module}: ${name}`)));
   const notServed = modules.filter((report) => !report.served);
   if (notServed.length > 0) lines.push(`${arm === "restored" ? "not run in a restored process" : "not served from the archive"}: ${notServed.map((report) => report.module).join(", ")}`);
   if (verbose) for (const { module, text } of modules) if (text !== undefined) lines.push(`---- ${module}, ${arm}:`, text);
@@ -189,6 +196,7 @@ async function main(argv: readonly string[]): Promise<number> {
     allowPositionals: true,
     options: {
       restored: { type: "boolean", default: false },
+      types: { type: "string" },
       tests: { type: "string" },
       jobs: { type: "string", default: "1" },
       rounds: { type: "string", default: "3" },
@@ -201,21 +209,26 @@ async function main(argv: readonly string[]): Promise<number> {
   const cache = values.dir ?? join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "pycds-test-cpython");
   mkdirSync(cache, { recursive: true });
   const arm: Opposite = values.restored ? "restored" : "archived";
+  const { types } = values;
+  if (types !== undefined && (arm === "restored" || !["check", "fast"].includes(types))) {
+    throw new PycdsError("TEST_USAGE", "cannot run CPython's tests", `--types is "${types}"`, { next: "give check or fast, without --restored" });
+  }
   const settings: Settings = {
     arm,
+    ...(types === undefined ? {} : { types }),
     rounds: count(values.rounds, "--rounds"),
     jobs: count(values.jobs, "--jobs"),
     limitSeconds: count(values.limit, "--limit"),
     cache,
     verbose: values.verbose,
-    modules: values.tests?.split(",").filter(Boolean) ?? (arm === "restored" ? restoredModules : testModules),
+    modules: values.tests?.split(",").filter(Boolean) ?? (types === undefined ? (arm === "restored" ? restoredModules : testModules) : typesModules),
     say: (text) => void process.stderr.write(`${text}\n`),
   };
   const reports: VersionReport[] = [];
   for (const version of chosenVersions(positionals)) reports.push(await testVersion(version, settings));
   if (values.json) process.stdout.write(`${JSON.stringify({ versions: reports.map((one) => ({ ...one, modules: one.modules.map(({ text, ...rest }) => (values.verbose ? { ...rest, text } : rest)) })) }, null, 2)}\n`);
   else for (const report of reports) process.stdout.write(render(report, settings));
-  const good = reports.every(({ modules }) => modules.every((one) => one.different.length === 0 && one.served));
+  const good = reports.every(({ modules }) => modules.every((one) => one.different.length === 0 && one.served && one.types.mismatches.length === 0));
   return good && reports.some((one) => one.modules.length > 0) ? exitCode.done : exitCode.no;
 }
 

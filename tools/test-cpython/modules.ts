@@ -7,6 +7,13 @@ export const testModules = [
   "test_unittest", "test_warnings", "test_cmd_line", "test_site", "test_venv", "test_faulthandler", "test_tracemalloc",
 ] as const;
 
+/** The modules that look closest at classes. */
+export const typesModules = [
+  "test_descr", "test_class", "test_typing", "test_dataclasses", "test_enum", "test_abc", "test_functools", "test_collections", "test_exceptions", "test_super", "test_metaclass", "test_types",
+  "test_subclassinit", "test_genericclass", "test_descrtut", "test_richcmp", "test_binop", "test_augassign", "test_slice", "test_type_params", "test_type_cache", "test_isinstance", "test_operator",
+  "test_builtin", "test_contextlib", "test_pickle", "test_copy", "test_weakref", "test_gc", "test_inspect", "test_unittest",
+] as const;
+
 /** The modules that look closest at what a restore puts back: memory, threads, signals, files, clocks, randomness, C libraries; and the language itself. */
 export const restoredModules = [
   // the process: signals, children, threads, terminals, files

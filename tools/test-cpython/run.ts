@@ -16,6 +16,8 @@ export interface ModuleRun {
   readonly served: boolean;
   /** Reasons of refusals, stale modules and misses with their counts: of children that were started otherwise (-O, -v), or a defect. */
   readonly notServed: Readonly<Record<string, number>>;
+  /** Classes that were compared with stock's (PYCDS_TYPES=check), and those that differed, by name. */
+  readonly types: { readonly checked: number; readonly mismatches: readonly string[] };
   /** Where the process died: the test that it had begun last. */
   readonly diedIn?: string;
   /** The printed text. */
@@ -32,6 +34,8 @@ export interface RunOptions {
   readonly limitSeconds: number;
   /** The command line that makes images; for the restored arm. */
   readonly pycds?: readonly string[];
+  /** PYCDS_TYPES. */
+  readonly types?: string;
   /** More options of `python -m test`. */
   readonly more?: readonly string[];
 }
@@ -39,7 +43,7 @@ export interface RunOptions {
 const decodeText = (file: string): string => (existsSync(file) ? readFileSync(file, "utf8") : "");
 
 /** Runs `python -m test MODULE`, or `IMAGE -m test MODULE`, with nothing of our own environment. */
-export async function runModule({ exe, arm, module, scratch, limitSeconds, pycds = [], more = [] }: RunOptions): Promise<ModuleRun> {
+export async function runModule({ exe, arm, module, scratch, limitSeconds, pycds = [], types, more = [] }: RunOptions): Promise<ModuleRun> {
   const folder = join(scratch, `run-${module}`);
   const files = { xml: join(folder, "junit.xml"), text: join(folder, "text"), log: join(folder, "log"), witness: join(folder, "witness"), image: join(scratch, `image-${module}`) };
   const [home, temporary] = [join(folder, "home"), join(folder, "tmp")];
@@ -47,7 +51,7 @@ export async function runModule({ exe, arm, module, scratch, limitSeconds, pycds
   mkdirSync(home, { recursive: true });
   mkdirSync(temporary);
   // all arms have the same variables; stock has nothing that reads them
-  const env = { PATH: "/usr/bin:/bin", HOME: home, TMPDIR: temporary, LANG: "C.UTF-8", TERM: "dumb", PYCDS: "auto", PYCDS_LOG: files.log, PYCDS_TEST_WITNESS: files.witness };
+  const env = { PATH: "/usr/bin:/bin", HOME: home, TMPDIR: temporary, LANG: "C.UTF-8", TERM: "dumb", PYCDS: "auto", PYCDS_LOG: files.log, PYCDS_TEST_WITNESS: files.witness, ...(types === undefined ? {} : { PYCDS_TYPES: types }) };
   try {
     if (arm === "restored" && !existsSync(files.image)) await makeTestImage(pycds, exe, files.image, env);
     // regrtest's own limit comes first: it shows where every thread hangs
@@ -61,7 +65,7 @@ export async function runModule({ exe, arm, module, scratch, limitSeconds, pycds
     const diedIn = outcomes.has(processName) ? lastStarted(text) : undefined;
     const log = decodeText(files.log);
     const told = arm === "restored" ? readRestored(log, files.image, text, decodeText(files.witness)) : readLog(log, arm, module);
-    return { outcomes, seconds, text, ...told, ...(diedIn === undefined ? {} : { diedIn }) };
+    return { outcomes, seconds, text, types: readTypes(log), ...told, ...(diedIn === undefined ? {} : { diedIn }) };
   } finally {
     rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
   }
@@ -73,6 +77,12 @@ function countReasons(lines: readonly string[]): Record<string, number> {
   const reasons: Record<string, number> = {};
   for (const line of lines) reasons[line] = (reasons[line] ?? 0) + 1;
   return reasons;
+}
+
+/** Of all processes that wrote into the log. A difference is logged at once, the counts when a process ends as Python does. */
+export function readTypes(log: string): ModuleRun["types"] {
+  const all = (pattern: RegExp): string[] => [...log.matchAll(pattern)].map(([, found = ""]) => found);
+  return { checked: all(/^pycds: types .* checked=(\d+)/gm).reduce((sum, text) => sum + Number(text), 0), mismatches: all(/^pycds: types mismatch: (.*)$/gm) };
 }
 
 function readLog(log: string, arm: Arm, module: string): Told {
