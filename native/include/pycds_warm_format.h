@@ -160,9 +160,11 @@ typedef struct PycdsWarmHeader {
     uint32_t names_offset; /* u64 digests, ascending: top-level names that imports found or missed, and that a file beside the program would take over */
     uint32_t name_count;
     uint32_t folder; /* string: the current folder that the image was built in */
+    uint32_t hot_offset; /* u64 ranges of pages that every start writes to: address, and in its low 12 bits the number of pages */
+    uint32_t hot_count;
     uint32_t reserved; /* 0 */
 } PycdsWarmHeader;
-_Static_assert(sizeof(PycdsWarmHeader) == 224, "PycdsWarmHeader");
+_Static_assert(sizeof(PycdsWarmHeader) == 232, "PycdsWarmHeader");
 _Static_assert(offsetof(PycdsWarmHeader, magic) == 0, "PycdsWarmHeader.magic");
 _Static_assert(offsetof(PycdsWarmHeader, byte_order) == 8, "PycdsWarmHeader.byte_order");
 _Static_assert(offsetof(PycdsWarmHeader, format_version) == 12, "PycdsWarmHeader.format_version");
@@ -205,7 +207,9 @@ _Static_assert(offsetof(PycdsWarmHeader, stack_floor) == 200, "PycdsWarmHeader.s
 _Static_assert(offsetof(PycdsWarmHeader, names_offset) == 208, "PycdsWarmHeader.names_offset");
 _Static_assert(offsetof(PycdsWarmHeader, name_count) == 212, "PycdsWarmHeader.name_count");
 _Static_assert(offsetof(PycdsWarmHeader, folder) == 216, "PycdsWarmHeader.folder");
-_Static_assert(offsetof(PycdsWarmHeader, reserved) == 220, "PycdsWarmHeader.reserved");
+_Static_assert(offsetof(PycdsWarmHeader, hot_offset) == 220, "PycdsWarmHeader.hot_offset");
+_Static_assert(offsetof(PycdsWarmHeader, hot_count) == 224, "PycdsWarmHeader.hot_count");
+_Static_assert(offsetof(PycdsWarmHeader, reserved) == 228, "PycdsWarmHeader.reserved");
 
 /* A range of memory with one protection and one source. Segments of one original stand together; the main stack is none of them. */
 typedef struct PycdsWarmSegment {

@@ -49,6 +49,8 @@ extern int PyList_Append(PyObject *list, PyObject *item);
 extern Py_ssize_t PyList_Size(PyObject *list);
 extern PyObject *PyList_GetItem(PyObject *list, Py_ssize_t index); /* borrowed */
 extern PyObject *PyBytes_FromString(const char *text);
+extern PyObject *PyBytes_FromStringAndSize(const char *text, Py_ssize_t size);
+extern void *PyCapsule_GetPointer(PyObject *capsule, const char *name);
 extern int PyBytes_AsStringAndSize(PyObject *bytes, char **text, Py_ssize_t *size);
 extern PyObject *PyObject_Call(PyObject *function, PyObject *arguments, PyObject *keywords);
 extern PyObject *PyDict_New(void);

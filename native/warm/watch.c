@@ -3,7 +3,10 @@
 #include "warm.h"
 
 #include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "../include/pycds_reads.h"
 #include "python.h"
@@ -73,9 +76,45 @@ static PyObject *counted(PyObject *self, PyObject *arguments) {
     return function;
 }
 
+enum { MERSENNE_WORDS = 624 };
+
+/*
+ * The words of an MT19937 behind numpy's capsule: bitgen_t begins with a pointer to the
+ * state, and that with the key and the position (numpy/random/src/mt19937/mt19937.h). The
+ * driver compares before it trusts that.
+ */
+static uint32_t *mersenne_words(PyObject *capsule) {
+    void **generator = PyCapsule_GetPointer(capsule, "BitGenerator");
+    return generator == NULL ? NULL : *generator;
+}
+
+/* mersenne(CAPSULE): the key, as bytes. */
+static PyObject *mersenne(PyObject *self, PyObject *capsule) {
+    (void)self;
+    uint32_t *words = mersenne_words(capsule);
+    return words == NULL ? NULL : PyBytes_FromStringAndSize((const char *)words, MERSENNE_WORDS * sizeof *words);
+}
+
+/* fill_mersenne(CAPSULE): a key of the system's random bytes, not all zero, and nothing of it used. */
+static PyObject *fill_mersenne(PyObject *self, PyObject *capsule) {
+    (void)self;
+    uint32_t *words = mersenne_words(capsule);
+    if (words == NULL) return NULL;
+    for (size_t done = 0; done < MERSENNE_WORDS * sizeof *words;) {
+        ssize_t got = getrandom((char *)words + done, MERSENNE_WORDS * sizeof *words - done, 0);
+        if (got < 0 && errno != EINTR) abort(); /* never seen without seccomp; the same draws again would be worse */
+        if (got > 0) done += (size_t)got;
+    }
+    words[0] |= UINT32_C(0x80000000);
+    words[MERSENNE_WORDS] = MERSENNE_WORDS;
+    return Py_BuildValue("");
+}
+
 static PyMethodDef functions[] = {
     {"native_reads", native_reads, METH_NOARGS, NULL},
     {"wipe", wipe, METH_O, NULL},
+    {"mersenne", mersenne, METH_O, NULL},
+    {"fill_mersenne", fill_mersenne, METH_O, NULL},
     {"counted", counted, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -7,11 +7,14 @@ def restored(words, variables, ignored):
     """Makes the parked process one that has just been started: called first, once."""
     arguments[:] = map(os.fsdecode, words)
     data = os.environ._data
-    data.clear()
+    data.clear()  # empty already, but for what the program's own fork handlers set
     for entry in variables:
         key, equals, value = entry.partition(b"=")
         if equals and key:
             data.setdefault(key, value)
+    if b"PYCDS_WARM_TRAIN" in data:
+        os.unsetenv(b"PYCDS_WARM_TRAIN")
+        state["train"] = data.pop(b"PYCDS_WARM_TRAIN")
     for key, value in state["changed"].items():
         os.putenv(key, value)
         data[key] = value
@@ -35,6 +38,8 @@ def restored(words, variables, ignored):
         for number in range(1, 65):
             if ignored >> (number - 1) & 1 and _signal.getsignal(number) not in (_signal.SIG_IGN, None):
                 _signal.signal(number, _signal.SIG_IGN)
+    if "train" in state and not state["interpreter"]:
+        stop_training()
     words = state["words"]
     sys.orig_argv[1:] = state["options"] + words + arguments
     if words:
@@ -91,7 +96,9 @@ def renew_random():
     if ssl is not None:
         ssl.RAND_add(os.urandom(32), 32.0)
     numpy = modules.get("numpy.random")
-    if numpy is not None and not state["numpy"]:
+    if state["mersenne"] is not None:
+        fill_mersenne(state["mersenne"])
+    elif numpy is not None and not state["numpy"]:
         numpy.seed()
     if "random" in state:
         modules["random"].setstate(state["random"])  # a fork has seeded it anew

@@ -241,7 +241,18 @@ def seeded_generators():
     # seeding by hand drops the sequence that the generator was seeded with when it was made
     generator = getattr(getattr(getattr(numpy, "mtrand", None), "_rand", None), "_bit_generator", None)
     state["numpy"] = generator is not None and getattr(generator, "seed_seq", generator) is None
+    state["mersenne"] = None if numpy is None or state["numpy"] else mersenne_of(numpy, generator)
     return [name for name, yes in (("random", "random" in state), ("numpy.random", state["numpy"])) if yes]
+
+
+def mersenne_of(numpy, generator):
+    """The capsule of numpy's global generator, if its state lies as it is known to; numpy.seed() takes half a millisecond."""
+    try:
+        numpy.seed()  # nothing is left of what imports drew
+        key = generator.state["state"]["key"]
+        return generator.capsule if key.tobytes() == mersenne(generator.capsule) else None
+    except Exception:
+        return None
 
 
 def find_generators():

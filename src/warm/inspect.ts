@@ -13,6 +13,8 @@ export interface WarmSummary {
   readonly segments: number;
   readonly folders: number;
   readonly stamps: number;
+  /** Pages that every start writes to, as a start while building showed. */
+  readonly hotPages: number;
   readonly variables: readonly string[];
   readonly modules: readonly string[];
   /** Bytes that were neither zero nor a file's in the parked process. */
@@ -50,6 +52,7 @@ export function inspectWarm(bytes: Uint8Array, file: string): WarmSummary {
     python: meta.python, created: date(header.created), expires: header.expires === 0n ? undefined : date(header.expires),
     sealed: (header.flags & warmFlag.sealed) !== 0, interpreter: (header.flags & warmFlag.interpreter) !== 0,
     command: image.command, segments: header.segment_count, folders: header.folder_count, stamps: header.stamp_count,
+    hotPages: image.hot.reduce((sum, { pages }) => sum + pages, 0),
     variables: image.variables.map(({ name }) => name), modules: meta.modules, dirtyBytes: meta.dirtyBytes,
     imageBytes: bytes.byteLength - image.base - Number(header.tables_size),
     mappings: [...shares.values()].sort((a, b) => b.image - a.image || b.original - a.original),

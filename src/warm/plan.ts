@@ -109,6 +109,25 @@ export function planImage(mappings: readonly Mapping[], memory: ProcessMemory, n
   return { segments, vdso, stack, dirtyPages };
 }
 
+/**
+ * Neighbouring read-only parts of one original as one mapping, executable where one of
+ * them is: headers and constants lie in a library's code segment then, as linkers had it
+ * for decades. A third of the mappings of a process with many libraries.
+ */
+export function joinOriginals(segments: readonly PlannedSegment[]): PlannedSegment[] {
+  const joined: PlannedSegment[] = [];
+  for (const segment of segments) {
+    const last = joined.at(-1);
+    const follows = last?.file !== undefined && last.file === segment.file && last.address + last.size === segment.address && (last.offset ?? 0) + last.size === segment.offset;
+    if (last !== undefined && follows && ((last.protection | segment.protection) & 2) === 0 && last.protection !== 0 && segment.protection !== 0) {
+      joined[joined.length - 1] = { ...last, size: last.size + segment.size, protection: last.protection | segment.protection };
+    } else {
+      joined.push(segment);
+    }
+  }
+  return joined;
+}
+
 function faultOf({ shared, protection, name, deleted, protectionKey, flags }: Mapping): string | undefined {
   const what = name === "" ? "anonymous memory" : name;
   if (shared && (protection & 2) !== 0) return `${what}${deleted ? " (deleted)" : ""} is mapped shared and writable`;

@@ -6,9 +6,15 @@ import { byteOrderMark, none } from "../image/schema.ts";
 import type { Struct } from "../image/schema.ts";
 import { warmCodecs } from "./codec.ts";
 import type { WarmHeader, WarmSegment, WarmState } from "./codec.ts";
-import { slotMark, warmFormatVersion, warmMagic } from "./schema.ts";
+import { pageSize, slotMark, warmFormatVersion, warmMagic } from "./schema.ts";
 import type { FolderStamps, Identity, Variable } from "./stamps.ts";
 import { tablesDigest } from "./write.ts";
+
+/** Pages from an address on. */
+export interface HotRange {
+  readonly address: number;
+  readonly pages: number;
+}
 
 export interface WarmImage {
   readonly header: WarmHeader;
@@ -18,6 +24,7 @@ export interface WarmImage {
   readonly folders: readonly FolderStamps[];
   readonly variables: readonly Variable[];
   readonly command: readonly string[];
+  readonly hot: readonly HotRange[];
   readonly meta: unknown;
   /** Where the tables begin in the file. */
   readonly base: number;
@@ -60,8 +67,10 @@ export function readWarm(bytes: Uint8Array, file: string): WarmImage {
   const [state] = table(warmCodecs.state, header.state_offset, 1);
   if (state === undefined) throw damaged("it has no state", base);
   const stamps = table(warmCodecs.stamp, header.stamps_offset, header.stamp_count);
+  if (header.hot_offset + 8 * header.hot_count > tables.byteLength) throw damaged("a table lies outside the tables", base + header.hot_offset);
   return {
     header, state, base,
+    hot: Array.from({ length: header.hot_count }, (_, index) => Number(view.getBigUint64(header.hot_offset + 8 * index, true))).map((word) => ({ address: word - (word % pageSize), pages: word % pageSize })),
     segments: table(warmCodecs.segment, header.segments_offset, header.segment_count),
     originals: table(warmCodecs.file, header.files_offset, header.file_count).map(({ path, mtime_ns, ctime_ns, size, inode, digest }) => ({ path: string(path), mtimeNs: mtime_ns, ctimeNs: ctime_ns, size, inode, digest })),
     folders: table(warmCodecs.folder, header.folders_offset, header.folder_count).map(({ path, first_stamp, stamp_count }) => ({

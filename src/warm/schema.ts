@@ -22,6 +22,9 @@ export const slotMark = "PyCDS image slot";
 export const pageSize = 4096;
 export const signalCount = 64;
 
+/** Room for ranges of hot pages; they are found by starting the image once when it is written. */
+export const hotCapacity = 1024;
+
 /** Bits of WarmHeader.flags; a bit that the restorer does not know means refuse. */
 export const warmFlag = {
   /** Sources and folders are not stat'ed; files that are mapped still are. */
@@ -140,6 +143,8 @@ export const warmStructs = {
       f("names_offset", "u32", "u64 digests, ascending: top-level names that imports found or missed, and that a file beside the program would take over"),
       f("name_count", "u32", ""),
       f("folder", "u32", "string: the current folder that the image was built in"),
+      f("hot_offset", "u32", "u64 ranges of pages that every start writes to: address, and in its low 12 bits the number of pages"),
+      f("hot_count", "u32", ""),
       f("reserved", "u32", "0"),
     ],
   },

@@ -11,7 +11,7 @@ import { warmCodecs } from "./codec.ts";
 import type { WarmHeader, WarmState } from "./codec.ts";
 import type { Plan } from "./plan.ts";
 import type { ProcessMemory } from "./process.ts";
-import { pageSize, segmentKind, slotMark, warmFormatVersion, warmMagic } from "./schema.ts";
+import { hotCapacity, pageSize, segmentKind, slotMark, warmFormatVersion, warmMagic } from "./schema.ts";
 import type { FolderStamps, Variable } from "./stamps.ts";
 import { identityOf } from "./stamps.ts";
 
@@ -136,6 +136,7 @@ function makeTables(input: ImageInput, base: number): { tables: Uint8Array; head
   const names = new ByteWriter();
   for (const digest of input.names) names.u64(digest);
   const names_offset = bytes(names.done());
+  const hot_offset = bytes(new Uint8Array(hotCapacity * 8));
   const command = new ByteWriter();
   for (const word of input.command) command.u32(strings.add(word));
   const command_offset = bytes(command.done());
@@ -167,7 +168,7 @@ function makeTables(input: ImageInput, base: number): { tables: Uint8Array; head
     strings_offset, strings_size: text.byteLength, vdso_offset, vdso_size: vdso.byteLength, meta_offset, meta_size: meta.byteLength,
     vdso_address: BigInt(plan.vdso?.address ?? 0), stack_low: BigInt(plan.stack.low), stack_high: BigInt(plan.stack.high),
     stack_saved: BigInt(plan.stack.saved), stack_offset: BigInt(base + tablesSize + stackOffset), stack_floor: BigInt(plan.stack.floor),
-    names_offset, name_count: input.names.length, folder, reserved: 0,
+    names_offset, name_count: input.names.length, folder, hot_offset, hot_count: 0, reserved: 0,
   };
   return { tables, header, data };
 }
@@ -179,7 +180,7 @@ function order(segment: Plan["segments"][number], originals: readonly string[]):
 
 /** XXH3 of the header with digest 0, and of the rest of the tables, combined by exclusive or: what the restorer computes. */
 export function tablesDigest(tables: Uint8Array): bigint {
-  const head = tables.slice(0, warmCodecs.header.size);
+  const head = Uint8Array.from(tables.subarray(0, warmCodecs.header.size)); // not slice(): a Buffer's is no copy
   viewOf(head).setBigUint64(warmCodecs.header.offsetOf("tables_digest"), 0n, true);
   return xxh3(head) ^ xxh3(tables.subarray(head.byteLength));
 }

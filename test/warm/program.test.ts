@@ -1,6 +1,6 @@
 /** Images of programs: parked behind the imports of __main__, or where the program says; each start runs on from there with what is its own. */
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -95,6 +95,19 @@ describe.each(found)("programs, $exe", ({ exe }) => {
       const elsewhere = join(directory, "elsewhere");
       expect(start([image, "x"], { PYCDS: "on" }, elsewhere)).toEqual(start([exe, join(directory, "app.py"), "x"], {}, elsewhere));
     }
+  });
+
+  it("the start while building stops before the program, and shows the pages that starts write to", () => {
+    writeFileSync(join(directory, "leaves.py"), "import json, os\nopen('left-by-' + os.environ.get('MINE'), 'w').close()\nprint([name for name in os.environ if name.startswith('PYCDS')], os.getenv('PYCDS_WARM_TRAIN'))\n");
+    const hot = (image: string): number => (JSON.parse(pycdsIn(["warm", "inspect", "--json", image], { env, cwd: directory }).stdout) as { hotPages: number }).hotPages;
+    const image = join(directory, "image-leaves");
+    expect(createImage(image, ["--", exe, "leaves.py"], { env, cwd: directory })).toMatchObject({ status: 0, stderr: "" });
+    expect(existsSync(join(directory, `left-by-${env.MINE}`))).toBe(false);
+    expect(hot(image)).toBeGreaterThan(50);
+    expect(start([image], { PYCDS: "on" }).stdout).toBe("['PYCDS'] None\n");
+    const interpreter = join(directory, "image-interpreter");
+    expect(createImage(interpreter, ["--", exe], { env, cwd: directory })).toMatchObject({ status: 0, stderr: "" });
+    expect(hot(interpreter)).toBeGreaterThan(hot(image) / 2);
   });
 
   it("console script", () => {

@@ -10,6 +10,7 @@ import { nativeLibrary } from "../context.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { finishOutput, placeOutput, trackUnfinished } from "../files.ts";
 import { parkProgram, programIndex, resolveProgram } from "../parking.ts";
+import { trainImage } from "../training.ts";
 import { countText, printResult, warn } from "../report.ts";
 import { commonOptions, usageError } from "../usage.ts";
 
@@ -99,6 +100,7 @@ export async function createImage(context: Context, options: CreateOptions, word
       }
     });
     chmodSync(place.temporary, 0o700);
+    await trainImage(context, place.temporary, result.facts.interpreter);
     await finishOutput(place, what);
     warnOf(context, options, result);
     return result;
