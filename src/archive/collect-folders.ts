@@ -98,3 +98,23 @@ function listOnce(view: TreeView, path: string, clock: Clock): FolderInput | big
   if (wait > 0n) return wait;
   return after.mtimeNs === before.mtimeNs ? { path, mtimeNs: after.mtimeNs, names } : 0n;
 }
+
+/** Times that tools give to everything: the epoch and its first second (nix, flatpak), 1980 (zip's first date; Bazel, Buck). */
+const toolTimes: ReadonlySet<bigint> = new Set([0n, secondNs, 315_532_800n * secondNs]);
+/** So many folders of one second are no coincidence. */
+const manyFolders = 8;
+
+/**
+ * The mtime that something other than time gave to folders; undefined: there is none. With such a one a later tree
+ * (the next image of a container, a reproducible tarball) has the same mtimes, whatever names came or went.
+ */
+export function normalisedMtime(folders: readonly Pick<FolderInput, "mtimeNs">[], sourceDateEpoch: string | undefined): bigint | undefined {
+  const epoch = sourceDateEpoch !== undefined && /^\d{1,12}$/.test(sourceDateEpoch) ? BigInt(sourceDateEpoch) * secondNs : undefined;
+  const counts = new Map<bigint, number>();
+  for (const { mtimeNs } of folders) {
+    if (toolTimes.has(mtimeNs) || mtimeNs === epoch) return mtimeNs;
+    if (mtimeNs % secondNs === 0n) counts.set(mtimeNs, (counts.get(mtimeNs) ?? 0) + 1);
+  }
+  for (const [mtimeNs, count] of counts) if (count >= manyFolders && count * 2 >= folders.length) return mtimeNs;
+  return undefined;
+}

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { listFolders, racyForNs } from "../../src/archive/collect-folders.ts";
+import { listFolders, normalisedMtime, racyForNs } from "../../src/archive/collect-folders.ts";
 import type { Clock } from "../../src/archive/collect-folders.ts";
 import { listFolder, machineView } from "../../src/archive/collect-view.ts";
 import type { TreeView } from "../../src/archive/collect-view.ts";
@@ -26,6 +26,27 @@ describe("racyForNs", () => {
     ["a whole second, long ago", base - 123n * ms, base + 2n * second, 0n],
   ])("%s", (_, mtime, now, expected) => {
     expect(racyForNs(mtime, now)).toBe(expected);
+  });
+});
+
+describe("normalisedMtime", () => {
+  const folders = (...mtimes: readonly bigint[]): { mtimeNs: bigint }[] => mtimes.map((mtimeNs) => ({ mtimeNs }));
+  const day = 1_700_000_000n * second;
+  const different = Array.from({ length: 20 }, (_, number) => base + BigInt(number));
+  it.each<readonly [string, { mtimeNs: bigint }[], string | undefined, bigint | undefined]>([
+    ["an installed tree", folders(...different), undefined, undefined],
+    ["folders unpacked with times of their own, some within a second", folders(day, day, day, day + second, day + second, ...different), undefined, undefined],
+    ["folders made in one tick of the clock", folders(...Array.from({ length: 20 }, () => base)), undefined, undefined],
+    ["the epoch", folders(0n, ...different), undefined, 0n],
+    ["its first second", folders(...different, second), undefined, second],
+    ["1980", folders(...different, 315_532_800n * second), undefined, 315_532_800n * second],
+    ["SOURCE_DATE_EPOCH", folders(...different, day), "1700000000", day],
+    ["another SOURCE_DATE_EPOCH", folders(...different, day), "1700000001", undefined],
+    ["no number", folders(...different, 0x10n * second), "0x10", undefined],
+    ["one time for all", folders(...Array.from({ length: 8 }, () => day), ...different.slice(0, 8)), undefined, day],
+    ["one time for fewer than half", folders(...Array.from({ length: 8 }, () => day), ...different.slice(0, 9)), undefined, undefined],
+  ])("%s", (_, input, epoch, expected) => {
+    expect(normalisedMtime(input, epoch)).toBe(expected);
   });
 });
 

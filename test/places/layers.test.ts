@@ -138,6 +138,10 @@ for (const { name: title, version, python } of served()) {
       expect(first.outcome).toEqual(world.spawn(script));
       expect(first.outcome.stdout).toBe("2\n");
       expect(first.events.refused).toEqual([`${mtimes}: it goes by mtimes, the archive before it goes by contents (--digest); build both with the same options`]);
+      // which build says of such a tree
+      const warned = (options: readonly string[]): string => world.cli(["build", "--trace", world.path("mixed-mtimes.pycds.trace"), ...options, "-o", world.path("warned.pycds")]).stderr;
+      expect(warned([])).toMatch(/^pycds: warning: folders have normalised mtimes \(1970-01-01T00:00:01\.000Z\), .* — build with --digest\n$/);
+      for (const option of ["--digest", "--sealed", "--quiet"]) expect(warned([option])).toBe("");
       const sealed = world.build("mixed-sealed.pycds", script, ["--sealed"]);
       const second = world.launched([mtimes, contents, sealed, mtimes], script);
       expect(second.events.refused).toEqual([expect.stringMatching(/^.*contents\.pycds: it goes by contents/), expect.stringMatching(/^.*sealed\.pycds: it does not look for changes \(--sealed\), the archive before it goes by mtimes/)]);

@@ -5,6 +5,7 @@ import { resolve } from "node:path";
 import type { BuildReport } from "../../archive/build.ts";
 import { recordedPureCompiler } from "../../archive/collect-pure.ts";
 import type { ResultLine } from "../../archive/collect-pure.ts";
+import { normalisedMtime } from "../../archive/collect-folders.ts";
 import { parseTree, readStamps, recordingView, stampedView, writeStamps } from "../../archive/collect-stamps.ts";
 import type { Collected } from "../../archive/collect.ts";
 import { machineView } from "../../archive/collect-view.ts";
@@ -197,7 +198,12 @@ function otherInterpreter(files: readonly string[], version: string, traced?: nu
 }
 
 function show(context: Context, options: BuildOptions, report: BuildReport, collected: Collected): void {
-  const { target } = collected.input;
+  const { target, folders, sealed, digest } = collected.input;
+  const normalised = sealed || digest ? undefined : normalisedMtime(folders, context.env["SOURCE_DATE_EPOCH"]);
+  if (normalised !== undefined) {
+    const when = new Date(Number(normalised / 1_000_000n)).toISOString();
+    warn(context, options, `folders have normalised mtimes (${when}), so a module that a later tree adds under the same mtime is not noticed — build with --digest`);
+  }
   const rest = { target: { version: versionText(target.hexversion), platform: target.platform, flavour: target.flavour, optimize: target.optimize }, compiled: collected.compiled };
   printResult(context, options, { output: options.output, ...report, ...rest }, () => {
     const lines = [
