@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { statFacts } from "../archive/collect-view.ts";
 import type { InterpreterFacts } from "../archive/collect.ts";
 import { isStale } from "../archive/fresh.ts";
+import { pycdsVersion } from "../archive/version.ts";
 import { hex } from "../base/digest.ts";
 import { PycdsError } from "../base/errors.ts";
 import { freshnessOptions, sameFreshness } from "../image/freshness.ts";
@@ -21,9 +22,10 @@ export function unservedModules(trace: Trace): readonly TraceModule[] {
   return trace.modules.filter(({ kind, file, served }) => served !== true && (kind === "source" || kind === "sourceless") && file?.startsWith("/") === true);
 }
 
-/** Stands for these modules in the state that their files are in. */
+/** Stands for these modules in the state that their files are in, and for what would archive them. */
 export function unservedKey(unserved: readonly TraceModule[]): string {
   return shortHash(
+    pycdsVersion,
     unserved.map(({ module, file }) => {
       const facts = statFacts(file ?? "");
       return [module, file, String(facts?.mtimeNs), facts?.size];
@@ -71,7 +73,7 @@ export function renewal(request: RenewalRequest): Renewal | undefined {
   const byFile = new Map<string, ImageModule[]>();
   for (const module of holders) byFile.set(module.file, [...(byFile.get(module.file) ?? []), module]);
   const excluded = new Set(meta.excluded.map(({ name }) => name));
-  const helps = request.unserved.some(({ module, file }) => {
+  const helps = meta.pycds !== pycdsVersion || request.unserved.some(({ module, file }) => {
     const archived = byFile.get(file ?? "");
     return archived === undefined ? !excluded.has(module) && statFacts(file ?? "")?.kind === "file" : archived.every((each) => isStale(each));
   });

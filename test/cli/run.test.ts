@@ -1,10 +1,12 @@
 /** `run` and `trace` on real programs: exit, signals, environment, the archive's life. */
 import { execFileSync, spawnSync } from "node:child_process";
-import type { ChildProcess } from "node:child_process";
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import type { ChildProcess, SpawnSyncReturns } from "node:child_process";
+import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
 import { knownAbis } from "../../src/abi/load.ts";
+import { openImage } from "../../src/image/reader.ts";
+import { checkout } from "../support/built.ts";
 import { pythons } from "../support/pythons.ts";
 import { makeWorld } from "./support.ts";
 
@@ -315,5 +317,32 @@ subprocess.run([sys.executable, "-c", "import wave"], check=True)`);
     expect(world.pycds(["trace", "-o", "old.trace", "--", "no-such-program"]).status).toBe(2);
     expect(readFileSync(at("old.trace"), "utf8")).toBe("before");
     expect(readdirSync(world.work).filter((name) => name.endsWith(".tmp"))).toEqual([]);
+  });
+});
+
+describe.skipIf(first === undefined)("another version of pycds", () => {
+  const copy = join(world.root, "copy");
+  const version = (to: string): void => writeFileSync(join(copy, "package.json"), readFileSync(join(checkout, "package.json"), "utf8").replace(/"version": "[^"]*"/, `"version": "${to}"`));
+  const run = (...args: readonly string[]): SpawnSyncReturns<string> =>
+    spawnSync(process.execPath, [join(copy, "bin/pycds"), "run", "-a", at("version.pycds"), "--", exe, ...args], { cwd: world.work, env: world.env, encoding: "utf8" });
+  const madeBy = (): string => openImage(readFileSync(at("version.pycds")), "version.pycds").meta().pycds;
+
+  it("renews the archive though all of it is served, and not while it comes under the program's feet", () => {
+    for (const part of ["bin", "dist", "python", "build/native"]) cpSync(join(checkout, part), join(copy, part), { recursive: true });
+    symlinkSync(join(checkout, "node_modules"), join(copy, "node_modules"));
+    version("7.0.0");
+    const upgrade = program("upgrade.py", `import json, re\nfile = ${JSON.stringify(join(copy, "package.json"))}\ntext = open(file).read()\nopen(file, "w").write(re.sub('"version": "[0-9.]*"', '"version": "8.0.0"', text))\n`);
+    expect(run(upgrade)).toMatchObject({ status: 0, stderr: "" });
+    expect(existsSync(at("version.pycds"))).toBe(false);
+    expect(run("-c", "import json, textwrap")).toMatchObject({ status: 0, stderr: "" });
+    expect(madeBy()).toBe("8.0.0");
+    const before = statSync(at("version.pycds")).mtimeMs;
+    expect(run("-c", "import json")).toMatchObject({ status: 0, stderr: "" });
+    expect(statSync(at("version.pycds")).mtimeMs).toBe(before);
+    version("9.0.0");
+    expect(run("-c", "import json")).toMatchObject({ status: 0, stderr: "" });
+    expect(madeBy()).toBe("9.0.0");
+    expect(openImage(readFileSync(at("version.pycds")), "version.pycds").meta().modules.map(({ name }) => name)).toEqual(expect.arrayContaining(["json", "textwrap"]));
+    rmSync(at("version.pycds"));
   });
 });

@@ -2,6 +2,7 @@
 import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
+import { isInstalledAsLoaded } from "../../archive/version.ts";
 import { PycdsError } from "../../base/errors.ts";
 import type { ProgramEnd } from "../../trace/program.ts";
 import { findProgram, guessPython, optimizeLevel } from "../../trace/resolve.ts";
@@ -30,7 +31,7 @@ export function addRun(program: Command, context: Context): void {
   command.addHelpText("after", `
 Ends with the program's exit status or signal. The archive is renewed after the
 program when modules were imported that it does not have, or has in an older
-state. Without -a it is kept at $XDG_CACHE_HOME/pycds (default ~/.cache/pycds).
+state, and when another version of pycds made it. Without -a it is kept at $XDG_CACHE_HOME/pycds (default ~/.cache/pycds).
 Of several, the last one is the program's: it is made and renewed, without what
 the others hold.
 PYCDS=off runs the program without any of this; PYCDS=on makes an archive that
@@ -58,7 +59,8 @@ async function run(context: Context, options: RunOptions, words: readonly string
     trackUnfinished(scratch, true);
     // whatever fails from here on, the program's end is ours
     try {
-      if (statSync(trace, { throwIfNoEntry: false })?.size) await (await import("../renewing.ts")).renew(context, options, { trace, named, bases, words });
+      // never two versions at work together: after an upgrade the next run renews
+      if (statSync(trace, { throwIfNoEntry: false })?.size && isInstalledAsLoaded()) await (await import("../renewing.ts")).renew(context, options, { trace, named, bases, words });
     } catch (error) {
       warnOf(context, options, error);
     }
