@@ -28,6 +28,9 @@ const mark = Buffer.from("PYCDSPK2", "latin1");
 /** What all packs of the folder may take, and how many there may be; the least recently used go. */
 const mostBytes = 2 ** 31;
 const mostPacks = 16;
+/** One maker's packs: of more than so many, all but the largest few become one. */
+const mostOwnPacks = 8;
+const keptOwnPacks = 3;
 /** A temporary file this old belongs to nobody any more. */
 const abandonedMs = 24 * 3600 * 1000;
 
@@ -55,6 +58,7 @@ export class UnitCache implements UnitStore {
   private readonly options: UnitCacheOptions;
   private readonly rows = new Map<string, Row>();
   private readonly descriptors: number[] = [];
+  private readonly packs: { readonly file: string; readonly size: number }[] = [];
   private readonly used = new Set<string>();
   private readonly fresh: [key: string, row: Omit<Row, "headOffset">][] = [];
   /** Offsets of the heads of `fresh`, in order, as far as their slabs are written. */
@@ -94,10 +98,11 @@ export class UnitCache implements UnitStore {
     const index = readIndex(fd);
     if (index === undefined) {
       closeSync(fd);
-      rmSync(file, { force: true });
+      rmSync(file, { recursive: true, force: true });
       return;
     }
     this.descriptors.push(fd);
+    this.packs.push({ file, size: fstatSync(fd).size });
     const view = new DataView(index.buffer, index.byteOffset, index.byteLength);
     for (let at = 0; at < index.byteLength; at += rowSize) {
       const key = index.toString("latin1", at, at + 32);
@@ -201,6 +206,7 @@ export class UnitCache implements UnitStore {
   publish(): void {
     const now = new Date();
     if (this.writing !== undefined) {
+      const merged = this.merge();
       this.writeSlab(this.writing);
       const index = Buffer.alloc(this.fresh.length * rowSize + trailerSize);
       const view = new DataView(index.buffer, index.byteOffset, index.byteLength);
@@ -222,9 +228,23 @@ export class UnitCache implements UnitStore {
       renameSync(this.temporary, join(this.options.folder, `${this.options.maker}-${this.options.random}.pack`));
       this.options.onTemporary(this.temporary, false);
       this.writing = undefined;
+      for (const pack of merged) rmSync(pack, { force: true });
     }
     for (const pack of this.used) touch(pack, now);
     prune(this.options.folder, now.getTime());
+  }
+
+  /** Each build that compiled something leaves a pack: units of the smaller ones come into this one. Returns those that are not needed any more. */
+  private merge(): ReadonlySet<string> {
+    if (this.packs.length < mostOwnPacks) return new Set();
+    const merged = new Set(this.packs.toSorted((a, b) => b.size - a.size).slice(keptOwnPacks).map(({ file }) => file));
+    for (const [key, row] of this.rows) {
+      if (row.pack === undefined || !merged.has(row.pack)) continue;
+      const head = this.readHead(row);
+      const data = readExactly(row.fd, row.offset, row.dataSize);
+      if (head !== undefined && data !== undefined && xxh3(head) === row.headDigest && xxh3(data) === row.dataDigest) this.append(key, { head, data });
+    }
+    return merged;
   }
 
   close(): void {
@@ -268,13 +288,17 @@ function readExactly(fd: number, at: number, size: number): Buffer | undefined {
   return readInto(fd, at, buffer) === size ? buffer : undefined;
 }
 
-/** Fills the buffer as far as the file goes; returns how many bytes there were. */
+/** Fills the buffer as far as the file goes, and can be read; returns how many bytes there were. */
 function readInto(fd: number, at: number, buffer: Buffer): number {
   let done = 0;
-  while (done < buffer.byteLength) {
-    const got = readSync(fd, buffer, done, buffer.byteLength - done, at + done);
-    if (got === 0) break;
-    done += got;
+  try {
+    while (done < buffer.byteLength) {
+      const got = readSync(fd, buffer, done, buffer.byteLength - done, at + done);
+      if (got === 0) break;
+      done += got;
+    }
+  } catch {
+    // a medium that fails: a miss, as for what is damaged
   }
   return done;
 }

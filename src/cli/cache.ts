@@ -3,7 +3,7 @@
  * again. All of it may be deleted at any time; nothing in it is trusted beyond
  * being a hint, except archives, which the runtime checks.
  */
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 import { z } from "zod";
@@ -13,6 +13,7 @@ import { describeInterpreter, suffixList } from "../trace/interpreter.ts";
 import type { InterpreterInfo } from "../trace/types.ts";
 import { abiOf } from "./target.ts";
 import type { Context } from "./context.ts";
+import { trackUnfinished } from "./files.ts";
 
 /** Sixteen hex digits that stand for some values. */
 export function shortHash(...values: readonly unknown[]): string {
@@ -25,6 +26,25 @@ export function cacheFolder({ env }: Context): string | undefined {
   if (cache !== undefined && isAbsolute(cache)) return join(cache, "pycds");
   const home = env["HOME"];
   return home === undefined || !isAbsolute(home) ? undefined : join(home, ".cache", "pycds");
+}
+
+/** It is this user's, and nobody else may write into it: what it holds is believed, and decides what is run. */
+export function isOurs(folder: string): boolean {
+  const stats = statSync(folder, { throwIfNoEntry: false });
+  return stats?.isDirectory() === true && stats.uid === process.geteuid?.() && (stats.mode & 0o022) === 0;
+}
+
+/** Writes a file whole, by rename; a signal leaves nothing behind. */
+export function replaceCached(file: string, text: string): void {
+  const temporary = `${file}.${randomBytes(6).toString("hex")}.tmp`;
+  trackUnfinished(temporary, true);
+  try {
+    writeFileSync(temporary, text, { mode: 0o600 });
+    renameSync(temporary, file);
+  } finally {
+    rmSync(temporary, { force: true });
+    trackUnfinished(temporary, false);
+  }
 }
 
 /** Makes the cache folder, for its owner alone. */
@@ -112,6 +132,7 @@ function remembered<T>(context: Context, name: string, schema: z.ZodType<T>): T 
   const folder = cacheFolder(context);
   if (folder === undefined) return undefined;
   try {
+    if (!isOurs(folder)) return undefined;
     return schema.safeParse(JSON.parse(readFileSync(join(folder, name), "utf8"))).data;
   } catch {
     return undefined;
@@ -121,14 +142,7 @@ function remembered<T>(context: Context, name: string, schema: z.ZodType<T>): T 
 /** A memory that can't be written is done without. */
 function remember(context: Context, name: string, value: unknown): void {
   try {
-    const file = join(makeCacheFolder(context), name);
-    const temporary = `${file}.${process.pid}.tmp`;
-    try {
-      writeFileSync(temporary, JSON.stringify(value), { mode: 0o600 });
-      renameSync(temporary, file);
-    } finally {
-      rmSync(temporary, { force: true });
-    }
+    replaceCached(join(makeCacheFolder(context), name), JSON.stringify(value));
   } catch {
     // read-only or full: the next run asks again
   }

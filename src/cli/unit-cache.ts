@@ -1,6 +1,6 @@
 /** The cache of compiled modules, `pycds/units` below XDG_CACHE_HOME: a help where it can be had, never a need. */
 import { createHash, randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Abi } from "../abi/types.ts";
@@ -10,7 +10,7 @@ import { readMemoryFile, rememberingView } from "../archive/pyc-memo.ts";
 import type { RememberingView } from "../archive/pyc-memo.ts";
 import { UnitCache } from "../archive/unit-cache.ts";
 import { hex } from "../base/digest.ts";
-import { makeCacheFolder } from "./cache.ts";
+import { isOurs, makeCacheFolder, replaceCached } from "./cache.ts";
 import type { Context } from "./context.ts";
 import { trackUnfinished } from "./files.ts";
 
@@ -21,12 +21,14 @@ export interface BuildMemory {
   publish(): void;
 }
 
-/** Undefined: there is no cache folder that can be used. `PYCDS_UNIT_CACHE=off` says that none is wanted. */
+/** Undefined: there is no cache folder that can be used, or it is not this user's alone. `PYCDS_UNIT_CACHE=off` says that none is wanted. */
 export function openBuildMemory(context: Context, abi: Abi): BuildMemory | undefined {
   if (context.env["PYCDS_UNIT_CACHE"] === "off") return undefined;
   try {
-    const folder = join(makeCacheFolder(context), "units");
+    const above = makeCacheFolder(context);
+    const folder = join(above, "units");
     mkdirSync(folder, { recursive: true, mode: 0o700 });
+    if (!isOurs(above) || !isOurs(folder)) return undefined;
     const units = new UnitCache({
       folder, maker: `${toolchain().slice(0, 16)}${hex(abi.digest).slice(0, 16)}`, random: randomBytes(6).toString("hex"), onTemporary: trackUnfinished,
     });
@@ -37,7 +39,7 @@ export function openBuildMemory(context: Context, abi: Abi): BuildMemory | undef
       try {
         units.publish();
         const text = view.memory();
-        if (text !== undefined) replaceFile(memory, text);
+        if (text !== undefined) replaceCached(memory, text);
       } catch (error) {
         if (!(error instanceof Error && "syscall" in error)) throw error;
       }
@@ -45,18 +47,6 @@ export function openBuildMemory(context: Context, abi: Abi): BuildMemory | undef
     return { units, view, publish };
   } catch {
     return undefined;
-  }
-}
-
-function replaceFile(file: string, text: string): void {
-  const temporary = `${file}.${randomBytes(6).toString("hex")}.tmp`;
-  trackUnfinished(temporary, true);
-  try {
-    writeFileSync(temporary, text, { mode: 0o600 });
-    renameSync(temporary, file);
-  } finally {
-    rmSync(temporary, { force: true });
-    trackUnfinished(temporary, false);
   }
 }
 

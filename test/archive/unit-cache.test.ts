@@ -1,13 +1,14 @@
 /** The unit cache and the threads: the same bytes with and without, damage found, nothing half-written. */
 import { spawn, spawnSync } from "node:child_process";
-import { appendFileSync, copyFileSync, mkdirSync, readFileSync, readdirSync, statSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
+import { appendFileSync, chmodSync, chownSync, closeSync, copyFileSync, mkdirSync, openSync, readFileSync, readdirSync, readlinkSync, statSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { buildArchive, linkArchive, planArchive } from "../../src/archive/build.ts";
 import { machineView } from "../../src/archive/collect-view.ts";
 import { compileAll } from "../../src/archive/compile-all.ts";
+import { compileModule } from "../../src/archive/compile.ts";
 import { CompilePool } from "../../src/archive/compile-pool.ts";
-import { contentKey, heldPyc } from "../../src/archive/pyc-file.ts";
+import { contentKey, heldPyc, pycFileOf } from "../../src/archive/pyc-file.ts";
 import { rememberingView } from "../../src/archive/pyc-memo.ts";
 import { NameNumbers } from "../../src/archive/record.ts";
 import type { BuildInput } from "../../src/archive/types.ts";
@@ -19,6 +20,15 @@ import { sampleTree, scratch, treeInput, writeTree } from "./input.ts";
 vi.setConfig({ testTimeout: 240_000, hookTimeout: 120_000 });
 
 const python = pythons().find(({ minor }) => minor >= 11 && minor <= 13);
+
+/** Where a link leads; nothing where it is gone. */
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return "";
+  }
+}
 
 describe("names", () => {
   it("are one by text, width and ASCII bit, in order of first use, however many", () => {
@@ -165,6 +175,43 @@ describe.skipIf(python === undefined)("the unit cache (needs CPython 3.11 to 3.1
     expect(left).toContain("else-39.pack");
   });
 
+  it("merges the packs of many builds: no unit is lost, and the largest pack is not written again", async () => {
+    const path = await filled();
+    const [large = ""] = readdirSync(path);
+    const [first] = input.modules;
+    if (first === undefined) throw new Error("no module");
+    const record = compileModule({ bytes: pycFileOf(first.pyc).bytes(), file: first.pycFile, kind: first.kind }, input.abi);
+    const key = (number: number): string => String(number).padStart(32, "0");
+    for (let number = 0; number < 30; number++) {
+      const cache = opened(path);
+      for (let earlier = 0; earlier < number; earlier++) expect(Buffer.compare(cache.get(key(earlier))?.data() ?? new Uint8Array(), record.data)).toBe(0);
+      expect(hits(cache)).toBe(input.modules.length);
+      cache.put(key(number), record);
+      cache.publish();
+      cache.close();
+      expect(readdirSync(path).length).toBeLessThanOrEqual(8);
+      expect(readdirSync(path)).toContain(large);
+    }
+    expect(temporaries.size).toBe(0);
+  });
+
+  it("takes a read error for a miss, at its opening and later", async () => {
+    const path = await filled();
+    const [name = ""] = readdirSync(path);
+    mkdirSync(join(path, "maker-folder.pack"));
+    const cache = opened(path);
+    expect(readdirSync(path)).toEqual([name]);
+    // a folder takes the pack's descriptor: reading it is an error
+    const fd = readdirSync("/proc/self/fd").find((each) => linkOf(`/proc/self/fd/${each}`).endsWith(name)) ?? "";
+    closeSync(Number(fd));
+    const others: number[] = [];
+    for (let taken = openSync(path, "r"); taken !== Number(fd); taken = openSync(path, "r")) others.push(taken);
+    for (const each of others) closeSync(each);
+    expect(hits(cache)).toBe(0);
+    expect(Buffer.compare(await link(cache), wanted)).toBe(0);
+    cache.close();
+  });
+
   it("serves two builds at a time", async () => {
     const path = fresh();
     const one = opened(path);
@@ -266,6 +313,32 @@ describe.skipIf(python === undefined)("pycds build with threads and the cache (n
     // and so is a folder that can't be used
     appendFileSync(join(folder.path, "file"), "");
     expect(build("fourth.pycds", { XDG_CACHE_HOME: join(folder.path, "file") }).equals(without)).toBe(true);
+  });
+
+  it("neither reads nor writes a folder that others may write, or that is another user's", () => {
+    const shared = join(folder.path, "shared");
+    const units = join(shared, "pycds/units");
+    build("shared.pycds", { XDG_CACHE_HOME: shared });
+    const kept = readdirSync(units).toSorted();
+    expect(kept.length).toBeGreaterThan(1);
+    const forge = (): void => {
+      for (const name of kept) appendFileSync(join(units, name), "others were here"); // which a build that opens them would delete
+    };
+    forge();
+    for (const path of [units, join(shared, "pycds")]) {
+      for (const mode of [0o770, 0o707]) {
+        chmodSync(path, mode);
+        build("not-shared.pycds", { XDG_CACHE_HOME: shared });
+        chmodSync(path, 0o700);
+      }
+      if (process.getuid?.() !== 0) continue;
+      chownSync(path, 65534, 65534);
+      build("not-shared.pycds", { XDG_CACHE_HOME: shared });
+      chownSync(path, 0, 0);
+    }
+    expect(readdirSync(units).toSorted()).toEqual(kept);
+    build("ours-again.pycds", { XDG_CACHE_HOME: shared });
+    expect(readdirSync(units).toSorted()).not.toEqual(kept);
   });
 
   it("leaves nothing half-written when it is interrupted", async () => {
