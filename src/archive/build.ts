@@ -96,8 +96,10 @@ export function buildArchive(input: BuildInput, onProgress: OnProgress = () => u
   });
   const linked = linkArchive(plan, compiled, onProgress);
   const bytes = new Uint8Array(linked.size);
-  const report = linked.emit({ write: (at, part) => bytes.set(part, at) });
-  return { bytes, report };
+  const steps = linked.emit({ write: (at, part) => bytes.set(part, at) });
+  let step = steps.next();
+  while (step.done !== true) step = steps.next();
+  return { bytes, report: step.value };
 }
 
 export interface ArchivePlan {
@@ -120,8 +122,8 @@ export function planArchive(input: BuildInput, onProgress: OnProgress = () => un
 export interface LinkedArchive {
   /** Bytes of the file. */
   readonly size: number;
-  /** Writes it, once. */
-  emit(output: ImageOutput): BuildReport;
+  /** Writes it, once; after each step others may have their turn. */
+  emit(output: ImageOutput): Generator<undefined, BuildReport, undefined>;
 }
 
 /**
@@ -193,10 +195,14 @@ export function linkArchive(plan: ArchivePlan, compiled: readonly CompiledUnit[]
   const sizes = { ...mapValues(blank, (bytes) => bytes.byteLength), relocations: streams.size, data: data.size };
   const layout = layOutImage(sizes);
 
-  const emit = (output: ImageOutput): BuildReport => {
+  const emit = function* (output: ImageOutput): Generator<undefined, BuildReport, undefined> {
     const relocations = new Uint8Array(streams.size);
-    const rows = units.map((unit, number): RecordOf<"Unit"> => {
-      if (number % 64 === 0) onProgress({ pass: "write", done: number, total: units.length });
+    const rows: RecordOf<"Unit">[] = [];
+    for (const [number, unit] of units.entries()) {
+      if (number % 64 === 0) {
+        onProgress({ pass: "write", done: number, total: units.length });
+        yield;
+      }
       const { head } = unit;
       const offset = data.units[number] ?? 0;
       const stream = streams.offsets[number] ?? 0;
@@ -204,11 +210,11 @@ export function linkArchive(plan: ArchivePlan, compiled: readonly CompiledUnit[]
       relocations.set(head.relocations, stream);
       requestAddresses(head.relocations, bytes, Number(base) + offset);
       output.write(layout.places.data.offset + offset, bytes);
-      return {
+      rows.push({
         data_offset: BigInt(offset), data_size: head.dataSize, root: head.root, reloc_offset: BigInt(stream), reloc_size: head.relocationSize, flags: 0,
         digest: xxh3(bytes, head.relocations),
-      };
-    });
+      });
+    }
     laidOutNames.blocks.forEach(({ bytes }, number) => output.write(layout.places.data.offset + (data.blocks[number] ?? 0), bytes));
     output.write(layout.places.relocations.offset, relocations);
     const digest = finishImage(output, layout, identityOf(input, base, data.hotEnd), { ...blank, units: encodeTable("Unit", rows) });

@@ -4,6 +4,7 @@ import { closeSync, ftruncateSync, openSync, readFileSync, realpathSync, rmSync,
 import type { Stats } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { PycdsError } from "../base/errors.ts";
 
 /** The contents of an input file; `what` says what was wanted of it, e.g. `cannot read trace`. */
@@ -125,26 +126,29 @@ export async function writeOutput(file: string, contents: Uint8Array | string, w
   await writeWhole(file, what, (fd) => writeFileSync(fd, contents));
 }
 
-/** Likewise a file of a known size whose parts are written in any order; what is not written is 0. */
-export async function writeOutputParts<T>(file: string, size: number, fill: (sink: { write(at: number, bytes: Uint8Array): void }) => T, what: string): Promise<T> {
-  return writeWhole(file, what, (fd) => {
+/** Likewise a file of a known size whose parts are written in any order, step by step: between two a signal is heard. What is not written is 0. */
+export async function writeOutputParts<T>(file: string, size: number, fill: (sink: { write(at: number, bytes: Uint8Array): void }) => Generator<undefined, T, undefined>, what: string): Promise<T> {
+  return writeWhole(file, what, async (fd) => {
     ftruncateSync(fd, size);
-    return fill({
+    const steps = fill({
       write: (at, bytes) => {
         for (let done = 0; done < bytes.byteLength; ) done += writeSync(fd, bytes, done, bytes.byteLength - done, at + done);
       },
     });
+    let step = steps.next();
+    for (; step.done !== true; step = steps.next()) await nextTurn();
+    return step.value;
   });
 }
 
-async function writeWhole<T>(file: string, what: string, write: (fd: number) => T): Promise<T> {
+async function writeWhole<T>(file: string, what: string, write: (fd: number) => T | Promise<T>): Promise<T> {
   const place = placeOutput(file, what);
   trackUnfinished(place.temporary, true);
   try {
     const fd = openSync(place.temporary, "wx", 0o644);
     let result: T;
     try {
-      result = write(fd);
+      result = await write(fd);
     } finally {
       closeSync(fd);
     }

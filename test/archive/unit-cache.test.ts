@@ -73,7 +73,7 @@ describe.skipIf(python === undefined)("the unit cache (needs CPython 3.11 to 3.1
     const plan = planArchive(input);
     const linked = linkArchive(plan, await compileAll(plan.placed, input.abi, cache, new CompilePool(0), () => undefined));
     const bytes = new Uint8Array(linked.size);
-    linked.emit({ write: (at, part) => bytes.set(part, at) });
+    for (const _ of linked.emit({ write: (at, part) => bytes.set(part, at) }));
     return bytes;
   };
   const filled = async (): Promise<string> => {
@@ -339,6 +339,31 @@ describe.skipIf(python === undefined)("pycds build with threads and the cache (n
     expect(readdirSync(units).toSorted()).toEqual(kept);
     build("ours-again.pycds", { XDG_CACHE_HOME: shared });
     expect(readdirSync(units).toSorted()).not.toEqual(kept);
+  });
+
+  it("hears Ctrl-C while it writes the archive: the rest is not written", () => {
+    // the signal comes with the first bytes of the archive; what is written after it is counted
+    const hook = join(folder.path, "hook.cjs");
+    writeFileSync(hook, `
+const fs = require("node:fs"), write = fs.writeSync;
+let after = -1;
+fs.writeSync = (fd, bytes, ...rest) => {
+  if (fs.readlinkSync("/proc/self/fd/" + fd).includes("ctrl-c.pycds")) {
+    if (after < 0) process.kill(process.pid, "SIGINT");
+    after += 1;
+    const count = fs.openSync(process.env.PYCDS_TEST_COUNT, "w");
+    write(count, String(after));
+    fs.closeSync(count);
+  }
+  return write(fd, bytes, ...rest);
+};
+require("node:module").syncBuiltinESMExports();
+`);
+    const count = join(folder.path, "writes");
+    const done = spawnSync(process.execPath, ["--require", hook, bin, "build", "-q", "--trace", trace, "-o", join(folder.path, "ctrl-c.pycds")], { encoding: "utf8", env: env({ PYCDS_TEST_COUNT: count }) });
+    expect([done.signal, done.stdout, done.stderr]).toEqual(["SIGINT", "", ""]);
+    expect(readdirSync(folder.path).filter((name) => name.includes("ctrl-c"))).toEqual([]);
+    expect(Number(readFileSync(count, "utf8"))).toBeLessThan(200); // of more than 260
   });
 
   it("leaves nothing half-written when it is interrupted", async () => {
