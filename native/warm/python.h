@@ -61,6 +61,9 @@ extern long PyLong_AsLong(PyObject *o);
 extern int PyObject_IsInstance(PyObject *o, PyObject *type);
 extern PyObject *PyObject_Str(PyObject *o);
 extern const char *PyUnicode_AsUTF8AndSize(PyObject *text, Py_ssize_t *size);
+extern wchar_t *PyUnicode_AsWideCharString(PyObject *text, Py_ssize_t *size); /* PyMem_Free */
+extern void *PyMem_Calloc(size_t count, size_t size);
+extern void PyMem_Free(void *memory); /* accepts NULL */
 extern PyObject *PyObject_GetAttrString(PyObject *o, const char *name);
 extern PyObject *PyObject_CallObject(PyObject *function, PyObject *arguments);
 extern PyObject *PyObject_CallMethod(PyObject *o, const char *name, const char *format, ...);

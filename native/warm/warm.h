@@ -3,6 +3,7 @@
  * (native/launch) loads this library before Python is initialised. Reading order:
  *   begin.c  a process ID that no process has; the fork handlers, before all others
  *   watch.c  what imports draw and read that Python code cannot see
+ *   config.c CPython's PyConfig, which is made this start's
  *   run.c    Python is initialised: the driver (python/pycds_warm), the program, the end
  *   park.c   the child side of the fork stops here, and every restored process goes on here
  *
@@ -55,6 +56,14 @@ const WarmStart *park_start(void);
 /* Ends the blocking of signals that the restorer began; once. */
 void park_let_signals_in(void);
 
+/* ---- config.c ---- */
+
+/* Looks where PyConfig has what is written to it; Python is initialised. */
+void config_find(void);
+/* For the driver's namespace; ends with a NULL name. */
+struct PyMethodDef;
+struct PyMethodDef *config_functions(void);
+
 /* ---- watch.c ---- */
 
 /* Imports begin. */
@@ -62,7 +71,6 @@ void watch_begin(void);
 /* Whether C code has asked for this variable: it may have kept a pointer to the value. */
 bool watch_was_read(const char *name, size_t length);
 /* For the driver's namespace; ends with a NULL name. */
-struct PyMethodDef;
 struct PyMethodDef *watch_functions(void);
 
 #pragma GCC visibility pop

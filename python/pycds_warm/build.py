@@ -25,7 +25,7 @@ for _name in set(sys.modules) - _before:
     del sys.modules[_name]
 
 request = {}
-state = {"script": False, "interpreter": True, "unraisable": [], "initial": _before}
+state = {"script": False, "interpreter": True, "unraisable": [], "initial": _before, "first": None}
 reads = {}
 draws = {}
 looks_through = set()

@@ -45,7 +45,9 @@ def restored(words, variables, ignored):
     if words:
         sys.argv[1:] = words[2 if words[0] in ("-c", "-m") else 1:] + arguments
         if state["folder"] is not None and sys.path[:1] == [state["folder"]]:
-            sys.path[0] = os.getcwd()
+            sys.path[0] = state["first"] = os.getcwd()
+        if all(type(one) is str for one in sys.argv + sys.orig_argv):
+            configure(sys.argv, sys.orig_argv, state["first"])
     for hook, call_arguments, keywords in hooks("_after_restore"):
         let_signals_in()
         hook(*call_arguments, **keywords)
@@ -115,7 +117,12 @@ def renew_random():
 
 def add_first(entry):
     if not sys.flags.safe_path:
-        sys.path.insert(0, entry)
+        put_first(entry)
+
+
+def put_first(entry):
+    sys.path.insert(0, entry)
+    state["first"] = entry
 
 
 def importer_of(path):
@@ -140,7 +147,9 @@ def plan():
 def make_plan(mark):
     """Modules/main.c, pymain_run_python, up to where the program's code is run."""
     try:
-        return plan_program(mark)
+        plan = plan_program(mark)
+        configure(sys.argv, sys.orig_argv, state["first"])
+        return plan
     except SystemExit:
         raise
     except BaseException as error:
@@ -171,7 +180,7 @@ def plan_program(mark):
         except OSError:
             pass
     if importer_of(name) is not None:
-        sys.path.insert(0, name)
+        put_first(name)
         sys.audit("cpython.run_module", "__main__")
         if mark:
             mark_module()

@@ -40,16 +40,6 @@ export const masks: Readonly<Record<string, Mask>> = {
     why: "opening a .pyc, and reading a .pth file, asks for modules that are there already",
     apply: (text) => text.replace(/^import time: cached +\| cached +\| +(?:_io|sys|os)\n/gm, ""),
   },
-  "sub-interpreter-argv": {
-    kind: "differs",
-    why: "a new sub-interpreter takes sys.argv from the PyConfig, which is that of the parked process",
-    apply: (text) => text.replace(/^process \[.*\]$/gm, "process ARGV"),
-  },
-  "renaming-hint": {
-    kind: "differs",
-    why: "3.13 compares a file's folder with the PyConfig's sys.path[0], which a parked interpreter has not",
-    apply: (text) => text.replace(/(?:partially initialized )?module ('\w+')(?: from '[^']+')? (has no attribute '\w+') \((?:consider renaming|most likely due to a circular import).*\)$/gm, "module $1 $2 (HINT)"),
-  },
   activation: {
     kind: "differs",
     why: "the extension module that _pycds.pth imports is imported like any other",

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { lastStarted, outcomesOf, processName } from "./outcomes.ts";
 import type { Outcomes } from "./outcomes.ts";
 import { makeTestImage } from "./image.ts";
+import { leftOut } from "./modules.ts";
 import type { Arm, Opposite } from "./prefix.ts";
 import { limited } from "./process.ts";
 
@@ -56,7 +57,7 @@ export async function runModule({ exe, arm, module, scratch, limitSeconds, pycds
     if (arm === "restored" && !existsSync(files.image)) await makeTestImage(pycds, exe, files.image, env);
     // regrtest's own limit comes first: it shows where every thread hangs
     const own = Math.max(1, limitSeconds - 15);
-    const argv = [arm === "restored" ? files.image : exe, "-m", "test", "-v", "-u", "cpu,subprocess", "--randseed", "1", "--timeout", String(own), "--junit-xml", files.xml, ...more, module];
+    const argv = [arm === "restored" ? files.image : exe, "-m", "test", "-v", "-u", "cpu,subprocess", "--randseed", "1", "--timeout", String(own), "--junit-xml", files.xml, ...(leftOut[module] ?? []).flatMap(({ pattern }) => ["--ignore", pattern]), ...more, module];
     const started = performance.now();
     const ending = await limited(argv, { cwd: folder, env, output: files.text, limitMs: limitSeconds * 1000 });
     const seconds = (performance.now() - started) / 1000;
