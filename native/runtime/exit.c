@@ -70,23 +70,40 @@ static void finalise(PyObject *file) {
     Py_DecRef(method);
 }
 
-/* All open files, in the order of making as far as the collector's lists tell it. New reference or NULL. */
-static PyObject *all_files(PyObject *gc) {
-    PyObject *modules = PyImport_GetModuleDict(), *io = modules ? PyDict_GetItemString(modules, "_io") : NULL;
-    PyObject *base = io ? PyObject_GetAttrString(io, "_IOBase") : NULL, *files = base ? PyList_New(0) : NULL;
-    PyObject *get_objects = files ? PyObject_GetAttrString(gc, "get_objects") : NULL;
+/* What looking through all objects needs: io.IOBase, and the list of those that are of it. */
+typedef struct Search {
+    PyObject *base, *files;
+} Search;
+
+static void consider(PyObject *object, void *argument) {
+    const Search *search = argument;
+    if (is_file_type(py_type(object), search->base)) PyList_Append(search->files, object);
+}
+
+/* The same by gc.get_objects(), which makes a list of everything. */
+static void consider_all(const Search *search, PyObject *gc) {
+    PyObject *get_objects = PyObject_GetAttrString(gc, "get_objects");
     for (long generation = 3; get_objects && generation-- > 0;) {
         PyObject *number = PyLong_FromLong(generation), *objects = number ? PyObject_CallFunctionObjArgs(get_objects, number, NULL) : NULL;
         Py_DecRef(number);
         const Py_ssize_t count = objects && py_is_list(objects) ? PyList_Size(objects) : 0;
-        for (Py_ssize_t i = 0; i < count; i++) {
-            PyObject *object = PyList_GetItem(objects, i);
-            if (is_file_type(py_type(object), base) && !is_standard(object)) PyList_Append(files, object);
-        }
+        for (Py_ssize_t i = 0; i < count; i++) consider(PyList_GetItem(objects, i), (void *)(uintptr_t)search);
         PyErr_Clear();
         Py_DecRef(objects);
     }
     Py_DecRef(get_objects);
+}
+
+/* All open files, in the order of making as far as the collector's lists tell it. New reference or NULL. */
+static PyObject *all_files(PyObject *gc) {
+    PyObject *modules = PyImport_GetModuleDict(), *io = modules ? PyDict_GetItemString(modules, "_io") : NULL;
+    PyObject *base = io ? PyObject_GetAttrString(io, "_IOBase") : NULL, *found = base ? PyList_New(0) : NULL, *files = found ? PyList_New(0) : NULL;
+    Search search = {base, found};
+    if (files && gc_each_object(consider, &search) < 0) consider_all(&search, gc);
+    for (Py_ssize_t i = 0; files && i < PyList_Size(found); i++)
+        if (!is_standard(PyList_GetItem(found, i))) PyList_Append(files, PyList_GetItem(found, i));
+    PyErr_Clear();
+    Py_DecRef(found);
     Py_DecRef(base);
     return files;
 }

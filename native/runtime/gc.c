@@ -42,6 +42,7 @@ typedef struct Head { /* PyGC_Head */
 #define FLAGS ((uintptr_t)3) /* low bits of `previous`: _PyGC_PREV_SHIFT, Include/internal/pycore_gc.h */
 
 static char *collector;      /* of the main interpreter; NULL: it is stock's, for good */
+static char *located;        /* where it lies, whoever's it is; NULL: unknown */
 static const PycdsAbi *abi;
 static int32_t cap;          /* what is left of CAP */
 static int on;               /* the threshold is ours now */
@@ -267,6 +268,7 @@ void gc_init(void) {
     }
     PyErr_Clear();
     if (!collector) return;
+    located = collector;
     cap = CAP;
     if (pthread_atfork(NULL, NULL, after_fork_in_child) != 0) collector = NULL;
     else gc_module_imported();
@@ -331,3 +333,12 @@ void gc_resume(void) {
 }
 
 int gc_is_deferred(void) { return collector != NULL; }
+
+int gc_each_object(void (*visit)(PyObject *object, void *argument), void *argument) {
+    if (!located) return -1;
+    for (int i = 3; i-- > 0;) {
+        const Head *list = (const Head *)(const void *)(located + abi->gc_generations + (uint32_t)i * abi->gc_generation_size);
+        for (const Head *h = next_of(list); h != list; h = next_of(h)) visit((PyObject *)(uintptr_t)(h + 1), argument);
+    }
+    return 0;
+}

@@ -192,6 +192,11 @@ void gc_module_imported(void);
 void gc_give_up(void);
 /* Imports still defer the collector in this process. */
 int gc_is_deferred(void);
+/*
+ * Calls `visit` for each object of the collector's lists, the oldest generation first, as gc.get_objects() has them. It must
+ * neither make nor free containers. 0; -1: nothing was done, their place is not known.
+ */
+int gc_each_object(void (*visit)(PyObject *object, void *argument), void *argument);
 
 /* ---- types.c -------------------------------------------------------------------- */
 
