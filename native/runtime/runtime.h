@@ -36,7 +36,7 @@
  *       finder_attributes; dicts.c way, watcher, watch; py.c py_sys_dict, py_code_type, py_function_type; log.c log_wanted, to_stderr, verbose, file; trace.c trace_path
  *   never written but by the interpreter, which makes them immortal or counts them   methods, and what ends in _def
  *   under imports_lock()   locks.c loading, serials; index.c listings, and those of unknown folders (unknown, unknown_count,
- *       unknown_capacity); Archive.unit_state, block_state, canonical, populated (unit.c, names.c, archive_populate); unit.c
+ *       unknown_capacity); Archive.unit_state, block_state, canonical, populated_from, populated, step (unit.c, names.c, archive_populate); unit.c
  *       version counter (counter points at it); trace.c seen_entries
  *   atomic   state.active, hits, misses, stales; module.c started, disabled, activating; py.c progress (of the module
  *       definition, def and slots, which is filled once); trace.c trace_active; unit.c's own counter of code versions
@@ -46,7 +46,7 @@
  *       part_count, function_code; pure_regex.c sre, sre_compile, get_trace, get_profile, get_tool, all_events, get_evaluator,
  *       usual_evaluator, done; pure_site.c re_dict, compiler_module; pure_source.c merge_flags, interns_filenames,
  *       string_filename, builtin_exec, builtin_eval, builtin_compile, mark, marks_inside, marked; unit.c chunk, left (of
- *       copies); gc.c collector, abi, cap, on, raised, sentinel, began, wrapped, wrapped_module; exit.c armed, armed_in,
+ *       copies); gc.c collector, located, abi, cap, on, raised, sentinel, began, wrapped, wrapped_module; exit.c armed, armed_in,
  *       gone, kept, seen; dicts.c changes, and guard.c bootstrap_stamp, external_stamp, which are 0 for ever there
  * An image's objects are immortal and untracked; what CPython writes in them (hashes, UTF-8, ob_mutex,
  * quickening) it writes as in objects of its own. References out of sys, importlib's dicts and
