@@ -11,11 +11,17 @@
 #define PYCDS_MAGIC { 0x50, 0x59, 0x43, 0x44, 0x53, 0x0d, 0x0a, 0x1a }
 #define PYCDS_MAGIC_SIZE 8
 #define PYCDS_BYTE_ORDER UINT32_C(0x01020304)
-#define PYCDS_FORMAT_VERSION UINT32_C(6)
+#define PYCDS_FORMAT_VERSION UINT32_C(7)
 /* "No index" or "no string". */
 #define PYCDS_NONE UINT32_C(0xffffffff)
 /* Of the DATA section: valid for 4, 16 and 64 KiB pages. */
 #define PYCDS_SEGMENT_ALIGNMENT UINT32_C(0x10000)
+/* Of DATA in the file: the machine's largest page. */
+#ifdef __x86_64__
+#define PYCDS_DATA_ALIGNMENT UINT32_C(0x1000)
+#else
+#define PYCDS_DATA_ALIGNMENT PYCDS_SEGMENT_ALIGNMENT
+#endif
 /* Of a unit and of a name block in DATA. */
 #define PYCDS_UNIT_ALIGNMENT UINT32_C(16)
 /* Of every object in a unit or name block. */
@@ -26,7 +32,7 @@
 #define PYCDS_SLOT_U16 UINT8_C(0xfe)
 #define PYCDS_SLOT_U32 UINT8_C(0xff)
 /* Bit of a name-table word: a one-character Latin-1 name, the low byte is its code point. */
-#define PYCDS_NAME_LATIN1 UINT32_C(0x80000000)
+#define PYCDS_NAME_LATIN1 UINT32_C(0x8000)
 /* Multiplier of the folder index in the entry hash. */
 #define PYCDS_ENTRY_HASH_FACTOR UINT64_C(0x9e3779b97f4a7c15)
 
@@ -49,14 +55,14 @@ enum {
     PYCDS_SECTION_ENTRIES = 8, /* Entry structs, by folder, then by name */
     PYCDS_SECTION_ENTRY_HASH = 9, /* u32 open-addressing table: entry index + 1, 0 is empty; slot = (XXH3(tail) ^ folder * 0x9E3779B97F4A7C15 mod 2^64) >> 7 & (size - 1) */
     PYCDS_SECTION_UNITS = 10, /* Unit structs */
-    PYCDS_SECTION_NAMES = 11, /* u32 a name: byte offset of its str object in its block >> 3, or 0x80000000 | code point for a one-character Latin-1 name */
+    PYCDS_SECTION_NAMES = 11, /* u16 a name: byte offset of its str object in its block >> 3, or 0x8000 | code point for a one-character Latin-1 name */
     PYCDS_SECTION_NAME_BLOCKS = 12, /* NameBlock structs, ascending by first name */
     PYCDS_SECTION_PURES = 13, /* Pure structs: results of pure functions by their input, ascending by kind, flags and text */
     PYCDS_SECTION_PURE_HASH = 14, /* u32 open-addressing table: pure index + 1, 0 is empty; slot = (XXH3(text) ^ (kind << 32 | flags) * 0x9E3779B97F4A7C15 mod 2^64) >> 7 & (size - 1) */
     PYCDS_SECTION_PURE_DATA = 15, /* inputs of pure results, each compared whole at its use, and the results of patterns, each a PurePattern */
     PYCDS_SECTION_RELOCATIONS = 16, /* the relocation streams of all units */
     PYCDS_SECTION_META = 17, /* JSON for people and tools: modules, exclusions, what built it; not read by the runtime */
-    PYCDS_SECTION_DATA = 18, /* objects: module units in layout order (traced first), then units of source strings, then name blocks; aligned to 64 KiB */
+    PYCDS_SECTION_DATA = 18, /* objects: module units in layout order (traced first), then units of source strings, then name blocks; aligned to 4 KiB for x86_64, to 64 KiB for other machines */
     PYCDS_SECTION_MAX = 18, /* the largest section kind */
 };
 
@@ -163,7 +169,7 @@ enum {
 typedef struct PycdsFileHeader {
     uint8_t magic[8]; /* "PYCDS\r\n\x1a" */
     uint32_t byte_order; /* 0x01020304 as the target reads it */
-    uint32_t format_version; /* 6 */
+    uint32_t format_version; /* 7 */
     uint64_t header_digest; /* XXH3 of the header and section table with this field 0 */
     uint64_t file_size; /* bytes in the file */
     uint64_t required_features; /* features; an unknown bit means refuse */
@@ -202,7 +208,7 @@ _Static_assert(offsetof(PycdsFileHeader, data_hot_size) == 196, "PycdsFileHeader
 typedef struct PycdsSection {
     uint32_t kind; /* sectionKind */
     uint32_t reserved; /* 0 */
-    uint64_t offset; /* where it begins; 16-byte aligned (DATA: 64 KiB) */
+    uint64_t offset; /* where it begins; 16-byte aligned (DATA: 4 KiB for x86_64, else 64 KiB) */
     uint64_t size; /* bytes */
     uint64_t digest; /* XXH3 of its bytes; 0 for DATA and relocations, whose units carry digests */
 } PycdsSection;
@@ -456,7 +462,7 @@ _Static_assert(sizeof(PycdsPureGroup) == 8, "PycdsPureGroup");
 _Static_assert(offsetof(PycdsPureGroup, group) == 0, "PycdsPureGroup.group");
 _Static_assert(offsetof(PycdsPureGroup, length) == 4, "PycdsPureGroup.length");
 
-/* Head of a unit's relocation stream. Then, in this order: group_count RelocationGroup structs; name_count u32 name numbers, each once; rebuilt_count Rebuilt structs; name_slot_count indexes into those name numbers (u8 where there are at most 256 of them, u16 at most 65536, else u32), one a name slot; and slot streams: internal, one for each group, names, filename, code versions, rebuilt slots (all records' slots in one stream, each record's first slot counted from 0 again). A slot stream is a run of bytes: deltas in words of 8 bytes (code versions: 4) from the previous slot (from the unit's start for the first); 0xfe is followed by the delta as u16, 0xff as u32, little-endian and unaligned. */
+/* Head of a unit's relocation stream. Then, in this order: group_count RelocationGroup structs; rebuilt_count Rebuilt structs; known_count numbers of names (u16 where name_count and first_new are at most 65536, else u32); name_slot_count indexes into the unit's list of names (u8 where name_count is at most 256, u16 at most 65536, else u32), one a name slot; (name_count + 7) / 8 bytes with a bit for each name of the list, lowest bits first: 1 takes the next known number, 0 the next of first_new, first_new + 1, …; the rest of the last byte is 0; and slot streams: internal, one for each group, names, filename, code versions, rebuilt slots (all records' slots in one stream, each record's first slot counted from 0 again). A slot stream is a run of bytes: deltas in words of 8 bytes (code versions: 4) from the previous slot (from the unit's start for the first); 0xfe is followed by the delta as u16, 0xff as u32, little-endian and unaligned. */
 typedef struct PycdsRelocations {
     uint32_t internal_count; /* slots: add the unit's mapped start minus its requested start */
     uint32_t group_count; /* external groups */
@@ -465,9 +471,11 @@ typedef struct PycdsRelocations {
     uint32_t filename_count; /* slots that receive the module's path */
     uint32_t version_count; /* co_version slots (u32) */
     uint32_t rebuilt_count; /* objects made at load, children first */
+    uint32_t known_count; /* names that earlier units have too, whose numbers are written out */
+    uint32_t first_new; /* number of the first of the others, which follow one another; without others the highest known number + 1, or 0 */
     uint32_t reserved; /* 0 */
 } PycdsRelocations;
-_Static_assert(sizeof(PycdsRelocations) == 32, "PycdsRelocations");
+_Static_assert(sizeof(PycdsRelocations) == 40, "PycdsRelocations");
 _Static_assert(offsetof(PycdsRelocations, internal_count) == 0, "PycdsRelocations.internal_count");
 _Static_assert(offsetof(PycdsRelocations, group_count) == 4, "PycdsRelocations.group_count");
 _Static_assert(offsetof(PycdsRelocations, name_count) == 8, "PycdsRelocations.name_count");
@@ -475,7 +483,9 @@ _Static_assert(offsetof(PycdsRelocations, name_slot_count) == 12, "PycdsRelocati
 _Static_assert(offsetof(PycdsRelocations, filename_count) == 16, "PycdsRelocations.filename_count");
 _Static_assert(offsetof(PycdsRelocations, version_count) == 20, "PycdsRelocations.version_count");
 _Static_assert(offsetof(PycdsRelocations, rebuilt_count) == 24, "PycdsRelocations.rebuilt_count");
-_Static_assert(offsetof(PycdsRelocations, reserved) == 28, "PycdsRelocations.reserved");
+_Static_assert(offsetof(PycdsRelocations, known_count) == 28, "PycdsRelocations.known_count");
+_Static_assert(offsetof(PycdsRelocations, first_new) == 32, "PycdsRelocations.first_new");
+_Static_assert(offsetof(PycdsRelocations, reserved) == 36, "PycdsRelocations.reserved");
 
 /* All slots of a unit that point at one external object. Where every object of a unit lies at its hint, the slots are left as they are. */
 typedef struct PycdsRelocationGroup {

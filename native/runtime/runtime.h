@@ -102,7 +102,7 @@ typedef struct Archive {
     uint32_t entry_hash_size;    /* power of two */
     const PycdsUnit *units;
     uint32_t unit_count;
-    const uint32_t *names;
+    const uint16_t *names;
     uint32_t name_count;
     const PycdsNameBlock *name_blocks;
     uint32_t name_block_count;

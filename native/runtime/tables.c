@@ -61,7 +61,7 @@ static int check_sections(const Archive *a, char why[PYCDS_WHY]) {
     uint32_t seen = 0;
     for (uint32_t i = 0; i < a->header->section_count; i++) {
         const PycdsSection *s = &sections[i];
-        const uint64_t alignment = s->kind == PYCDS_SECTION_DATA ? PYCDS_SEGMENT_ALIGNMENT : 16;
+        const uint64_t alignment = s->kind == PYCDS_SECTION_DATA ? PYCDS_DATA_ALIGNMENT : 16;
         if (s->offset % alignment != 0 || s->offset < end || s->offset > a->map_size || s->size > a->map_size - s->offset)
             return refuse(why, "section %" PRIu32 " is misplaced (offset %" PRIu64 ", size %" PRIu64 ")", s->kind, s->offset, s->size);
         end = s->offset + s->size;

@@ -15,6 +15,7 @@
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -30,10 +31,11 @@
 typedef struct Streams {
     PycdsRelocations head;
     const PycdsRelocationGroup *groups;
-    const uint32_t *names;
     const PycdsRebuilt *rebuilt;
-    const void *indexes; /* into names, one a name slot; of index_width bytes */
-    uint32_t index_width;
+    const void *known, *indexes; /* numbers of names; indexes into the unit's list of them, one a name slot */
+    uint32_t known_width, index_width;
+    const uint8_t *bits; /* which names of the list are known ones */
+    PyObject **names;    /* that list, canonical; of malloc */
     const uint8_t *slots, *after_internal, *after_groups, *end;
     int prelinked; /* every external object lies where the slots already point */
 } Streams;
@@ -86,16 +88,19 @@ static int take_versions(uint32_t count, uint32_t *first) {
 
 static int open_streams(Streams *s, const uint8_t *stream, uint32_t size) {
     memcpy(&s->head, stream, sizeof s->head); /* reloc_size was checked to hold it */
-    const uint64_t groups = sizeof s->head, names = groups + (uint64_t)s->head.group_count * sizeof *s->groups,
-                   rebuilt = names + (uint64_t)s->head.name_count * sizeof *s->names,
-                   indexes = rebuilt + (uint64_t)s->head.rebuilt_count * sizeof *s->rebuilt;
     s->index_width = s->head.name_count <= UINT32_C(0x100) ? 1 : s->head.name_count <= UINT32_C(0x10000) ? 2 : 4;
-    const uint64_t slots = indexes + (uint64_t)s->head.name_slot_count * s->index_width;
+    s->known_width = s->head.name_count <= UINT32_C(0x10000) && s->head.first_new <= UINT32_C(0x10000) ? 2 : 4;
+    const uint64_t groups = sizeof s->head, rebuilt = groups + (uint64_t)s->head.group_count * sizeof *s->groups,
+                   known = rebuilt + (uint64_t)s->head.rebuilt_count * sizeof *s->rebuilt,
+                   indexes = known + (uint64_t)s->head.known_count * s->known_width,
+                   bits = indexes + (uint64_t)s->head.name_slot_count * s->index_width,
+                   slots = bits + ((uint64_t)s->head.name_count + 7) / 8;
     if (slots > size || s->head.reserved != 0) return -1;
     s->groups = (const PycdsRelocationGroup *)(const void *)(stream + groups);
-    s->names = (const uint32_t *)(const void *)(stream + names);
     s->rebuilt = (const PycdsRebuilt *)(const void *)(stream + rebuilt);
+    s->known = stream + known;
     s->indexes = stream + indexes;
+    s->bits = stream + bits;
     s->slots = stream + slots;
     s->end = stream + size;
     return 0;
@@ -178,19 +183,35 @@ static int measure_all(Streams *s, uint64_t size) {
         for (uint32_t i = 0; i < s->head.name_slot_count; i++) largest = index[i] > largest ? index[i] : largest; \
     } while (0)
 
-/* Every name of the unit canonical. -1: a bad index or block, or an exception. */
-static int resolve_names(Archive *a, const Streams *s) {
+/* The unit's list of names, each canonical. -1: a bad index, number or block, no memory, or an exception. */
+static int resolve_names(Archive *a, Streams *s) {
     uint32_t largest = 0;
     if (s->index_width == 1) INDEXES_OK(uint8_t);
     else if (s->index_width == 2) INDEXES_OK(uint16_t);
     else INDEXES_OK(uint32_t);
     if (s->head.name_slot_count != 0 && largest >= s->head.name_count) return -1;
-    for (uint32_t i = 0; i < s->head.name_count; i++) {
-        const uint32_t number = s->names[i];
+    if (s->head.name_count == 0) return s->head.known_count == 0 ? 0 : -1;
+    PyObject **const names = malloc((size_t)s->head.name_count * sizeof *names); /* eight names a byte of a mapped file: no overflow */
+    if (names == NULL) return -1;
+    s->names = names;
+    uint32_t known = 0, fresh = s->head.first_new, bits = 0;
+    for (uint32_t i = 0; i < s->head.name_count; i++, bits >>= 1) {
+        if (i % 8 == 0) bits = s->bits[i / 8];
+        uint32_t number;
+        if (!(bits & 1)) number = fresh++;
+        else if (known == s->head.known_count) return -1;
+        else number = s->known_width == 2 ? ((const uint16_t *)s->known)[known++] : ((const uint32_t *)s->known)[known++];
         if (number >= a->name_count) return -1;
-        if (a->canonical[number] == NULL && name_object(a, number) == NULL) return -1;
+        PyObject *name = a->canonical[number];
+        if (name == NULL && (name = name_object(a, number)) == NULL) return -1;
+        names[i] = name;
     }
-    return 0;
+    return known == s->head.known_count ? 0 : -1;
+}
+
+static void close_streams(Streams *s) {
+    free(s->names);
+    s->names = NULL;
 }
 
 static int digest_matches(const uint8_t *data, const uint8_t *stream, const PycdsUnit *u) { return digest(data, u->data_size, stream, u->reloc_size) == u->digest; }
@@ -214,7 +235,7 @@ static int digest_matches(const uint8_t *data, const uint8_t *stream, const Pycd
     } while (0)
 
 /* All streams but the rebuilt ones; returns where those begin. */
-static const uint8_t *relocate(const Archive *a, const Streams *s, uint8_t *base, uint64_t delta, PyObject *filename, uint32_t version) {
+static const uint8_t *relocate(const Streams *s, uint8_t *base, uint64_t delta, PyObject *filename, uint32_t version) {
     const uint8_t *at = s->slots;
     if (delta == 0) {
         at = s->after_internal; /* laid out for the very address that it has */
@@ -226,17 +247,16 @@ static const uint8_t *relocate(const Archive *a, const Streams *s, uint8_t *base
         PyObject *const object = external_object(s->groups[i].external);
         EACH_SLOT(at, base, s->groups[i].count, 8, SLOT(slot, 0) = object);
     }
-    PyObject *const *const canonical = a->canonical;
-    const uint32_t *const names = s->names;
+    PyObject *const *const names = s->names;
     if (s->index_width == 1) {
         const uint8_t *index = s->indexes;
-        EACH_SLOT(at, base, s->head.name_slot_count, 8, SLOT(slot, 0) = canonical[names[*index++]]);
+        EACH_SLOT(at, base, s->head.name_slot_count, 8, SLOT(slot, 0) = names[*index++]);
     } else if (s->index_width == 2) {
         const uint16_t *index = s->indexes;
-        EACH_SLOT(at, base, s->head.name_slot_count, 8, SLOT(slot, 0) = canonical[names[*index++]]);
+        EACH_SLOT(at, base, s->head.name_slot_count, 8, SLOT(slot, 0) = names[*index++]);
     } else {
         const uint32_t *index = s->indexes;
-        EACH_SLOT(at, base, s->head.name_slot_count, 8, SLOT(slot, 0) = canonical[names[*index++]]);
+        EACH_SLOT(at, base, s->head.name_slot_count, 8, SLOT(slot, 0) = names[*index++]);
     }
     EACH_SLOT(at, base, s->head.filename_count, 8, SLOT(slot, 0) = filename);
     EACH_SLOT(at, base, s->head.version_count, 4, *(uint32_t *)(void *)slot = version++);
@@ -274,15 +294,25 @@ static PyObject *refused(Archive *a, uint32_t unit, char why[PYCDS_WHY], const c
     return NULL;
 }
 
-/* Everything that can be found out without writing: the bytes at `base` are unit `u`'s, and its streams fit. NULL, or a reason (an exception may be set). */
-static const char *prepare(Archive *archive, const PycdsUnit *u, const uint8_t *base, Streams *streams, uint32_t *version) {
+static const char *check(Archive *archive, const PycdsUnit *u, const uint8_t *base, Streams *streams, uint32_t *version) {
     const uint8_t *stream = archive->relocations + u->reloc_offset;
-    *version = 0;
     if (!digest_matches(base, stream, u)) return "archived code is damaged (digest differs)";
     if (open_streams(streams, stream, u->reloc_size) != 0 || measure_all(streams, u->data_size) != 0) return "archived code has impossible relocations";
     if (resolve_names(archive, streams) != 0) return "archived names are damaged";
     if (streams->head.version_count != 0 && take_versions(streams->head.version_count, version) != 0) return "no code versions are left";
     return NULL;
+}
+
+/*
+ * Everything that can be found out without writing: the bytes at `base` are unit `u`'s, and its streams fit. NULL, and the
+ * streams are to be closed; or a reason (an exception may be set).
+ */
+static const char *prepare(Archive *archive, const PycdsUnit *u, const uint8_t *base, Streams *streams, uint32_t *version) {
+    streams->names = NULL;
+    *version = 0;
+    const char *const reason = check(archive, u, base, streams, version);
+    if (reason != NULL) close_streams(streams);
+    return reason;
 }
 
 PyObject *unit_code(Archive *archive, uint32_t unit, PyObject *filename, char why[PYCDS_WHY]) {
@@ -307,7 +337,8 @@ PyObject *unit_code(Archive *archive, uint32_t unit, PyObject *filename, char wh
      */
     archive->unit_state[unit] = UNIT_BAD;
     Py_IncRef(filename);
-    const uint8_t *rest = relocate(archive, &streams, base, (uint64_t)archive->delta, filename, version);
+    const uint8_t *rest = relocate(&streams, base, (uint64_t)archive->delta, filename, version);
+    close_streams(&streams);
     if (rebuild(&streams, rest, base) != 0) {
         if (PyErr_ExceptionMatches(PyExc_MemoryError)) return NULL;
         PyErr_Clear();
@@ -353,7 +384,8 @@ PyObject *unit_copy(Archive *archive, uint32_t unit, PyObject *filename) {
     }
     const uint64_t requested = archive->header->preferred_base + u->data_offset;
     Py_IncRef(filename);
-    const uint8_t *rest = relocate(archive, &streams, base, (uint64_t)(uintptr_t)base - requested, filename, version);
+    const uint8_t *rest = relocate(&streams, base, (uint64_t)(uintptr_t)base - requested, filename, version);
+    close_streams(&streams);
     if (rebuild(&streams, rest, base) != 0) return NULL;
     return (PyObject *)(void *)(base + u->root);
 }

@@ -6,14 +6,14 @@
  * The bytes depend on the BuildInput alone, and not on the order in which a
  * folder's names or the folders themselves were listed.
  */
-import { alignUp } from "../base/bytes.ts";
+import { ByteWriter } from "../base/bytes.ts";
 import { hex, sha256, xxh3 } from "../base/digest.ts";
 import { PycdsError } from "../base/errors.ts";
 import { encodeTable } from "../image/codec.ts";
 import type { RecordOf } from "../image/codec.ts";
 import { encodeMeta } from "../image/meta.ts";
-import { abiFlag, features, none, objectAlignment, selfCheckSubject, selfCheckWhat } from "../image/schema.ts";
-import { requestAddresses } from "../image/slots.ts";
+import { abiFlag, features, nameLatin1, none, objectAlignment, selfCheckSubject, selfCheckWhat } from "../image/schema.ts";
+import { requestAddresses, withNames } from "../image/slots.ts";
 import { StringTable } from "../image/strings.ts";
 import { encodeSections, finishImage, layOutImage } from "../image/writer.ts";
 import type { ImageIdentity, ImageOutput, WholeSections } from "../image/writer.ts";
@@ -157,12 +157,15 @@ export function linkArchive(plan: ArchivePlan, compiled: readonly CompiledUnit[]
 
   onProgress({ pass: "names", done: 0, total: units.length });
   const names = new NameNumbers();
-  for (const { head } of units) head.numberNames(names);
+  const streams = new Streams();
+  for (const { head } of units) {
+    const firstNew = names.length;
+    streams.add(withNames(head.relocations, head.numberNames(names), firstNew));
+  }
   const laidOutNames = layOutNames(names, input.abi);
 
   onProgress({ pass: "addresses", done: 0, total: units.length });
   const data = planData(units.map(({ head }) => head.dataSize), traced, laidOutNames.blocks.map(({ bytes }) => bytes.byteLength));
-  const streams = planStreams(units);
   const strings = new StringTable();
   const selfChecks = selfCheckTable(input, strings);
   const pure = pureTables(pures, modules.length);
@@ -186,17 +189,16 @@ export function linkArchive(plan: ArchivePlan, compiled: readonly CompiledUnit[]
     entries: tables.entries,
     entryHash: tables.entryHash,
     units: unitRows,
-    names: nameWords(laidOutNames),
+    names: nameHalves(laidOutNames),
     nameBlocks: nameBlockTable(laidOutNames, data),
     ...pure,
     meta,
   });
   const blank = parts(units.map(() => noUnit));
   const sizes = { ...mapValues(blank, (bytes) => bytes.byteLength), relocations: streams.size, data: data.size };
-  const layout = layOutImage(sizes);
+  const layout = layOutImage(sizes, input.target.platform);
 
   const emit = function* (output: ImageOutput): Generator<undefined, BuildReport, undefined> {
-    const relocations = new Uint8Array(streams.size);
     const rows: RecordOf<"Unit">[] = [];
     for (const [number, unit] of units.entries()) {
       if (number % 64 === 0) {
@@ -205,18 +207,17 @@ export function linkArchive(plan: ArchivePlan, compiled: readonly CompiledUnit[]
       }
       const { head } = unit;
       const offset = data.units[number] ?? 0;
-      const stream = streams.offsets[number] ?? 0;
+      const stream = streams.at(number);
       const bytes = unit.data();
-      relocations.set(head.relocations, stream);
-      requestAddresses(head.relocations, bytes, Number(base) + offset);
+      requestAddresses(stream.bytes, bytes, Number(base) + offset);
       output.write(layout.places.data.offset + offset, bytes);
       rows.push({
-        data_offset: BigInt(offset), data_size: head.dataSize, root: head.root, reloc_offset: BigInt(stream), reloc_size: head.relocationSize, flags: 0,
-        digest: xxh3(bytes, head.relocations),
+        data_offset: BigInt(offset), data_size: head.dataSize, root: head.root, reloc_offset: BigInt(stream.offset), reloc_size: stream.bytes.byteLength, flags: 0,
+        digest: xxh3(bytes, stream.bytes),
       });
     }
     laidOutNames.blocks.forEach(({ bytes }, number) => output.write(layout.places.data.offset + (data.blocks[number] ?? 0), bytes));
-    output.write(layout.places.relocations.offset, relocations);
+    output.write(layout.places.relocations.offset, streams.done());
     const digest = finishImage(output, layout, identityOf(input, base, data.hotEnd), { ...blank, units: encodeTable("Unit", rows) });
     onProgress({ pass: "write", done: units.length, total: units.length });
     return {
@@ -333,18 +334,35 @@ function selfCheckTable({ abi }: BuildInput, strings: StringTable): RecordOf<"Se
   }));
 }
 
-function planStreams(units: readonly StoredUnit[]): { readonly size: number; readonly offsets: readonly number[] } {
-  let size = 0;
-  const offsets = units.map(({ head }) => {
-    const offset = alignUp(size, 8);
-    size = offset + head.relocationSize;
-    return offset;
-  });
-  return { size, offsets };
+/** The relocations section: streams of the units, in order. */
+class Streams {
+  private readonly writer = new ByteWriter(1 << 20);
+  private readonly places: { readonly offset: number; readonly size: number }[] = [];
+
+  get size(): number {
+    return this.writer.length;
+  }
+
+  add(stream: Uint8Array): void {
+    const offset = this.writer.align(8);
+    this.writer.bytes(stream);
+    this.places.push({ offset, size: stream.byteLength });
+  }
+
+  /** A view. */
+  at(unit: number): { readonly offset: number; readonly bytes: Uint8Array } {
+    const place = this.places[unit];
+    if (place === undefined) throw new Error(`no stream of unit ${unit}`);
+    return { offset: place.offset, bytes: this.writer.done().subarray(place.offset, place.offset + place.size) };
+  }
+
+  done(): Uint8Array {
+    return this.writer.done();
+  }
 }
 
-function nameWords({ locations }: LaidOutNames): Uint32Array {
-  return new Uint32Array(locations).map((location) => ((location | 0) < 0 ? 0x80000000 - 1 - (location | 0) : location / objectAlignment));
+function nameHalves({ locations }: LaidOutNames): Uint16Array {
+  return Uint16Array.from(locations, (location) => (location < 0 ? nameLatin1 - 1 - location : location / objectAlignment));
 }
 
 function nameBlockTable({ blocks }: LaidOutNames, plan: DataPlan): RecordOf<"NameBlock">[] {

@@ -1,9 +1,9 @@
-/** The archive's description for people and tools (image/meta.ts). Names no path and no time that the archive does not record anyway. */
-import type { ImageMeta, ImageStamp } from "../image/meta.ts";
+/** The archive's description for people and tools (image/meta.ts): what its tables do not have. */
+import type { StoredMeta } from "../image/meta.ts";
 import type { CompiledModule } from "./build.ts";
-import { compareText, joinPath } from "./path-index.ts";
+import { compareText } from "./path-index.ts";
 import type { IndexedEntry } from "./path-index.ts";
-import type { BuildInput, ExcludedModule, ModuleStamp } from "./types.ts";
+import type { BuildInput, ExcludedModule } from "./types.ts";
 import { pycdsVersion } from "./version.ts";
 
 /** An excluded module as the report names it. */
@@ -12,19 +12,8 @@ export interface ExcludedInput extends ExcludedModule {
   readonly file?: string;
 }
 
-function describeStamp(stamp: ModuleStamp): ImageStamp {
-  switch (stamp.kind) {
-    case "source":
-      return { kind: "source", mtime: stamp.mtime, size: stamp.size };
-    case "pyc":
-      return { kind: "pyc", file: stamp.file, mtime_ns: String(stamp.mtimeNs), size: stamp.size };
-    case "digest":
-      return { kind: "digest", digest: stamp.digest.toString(16).padStart(16, "0"), size: stamp.size, ...(stamp.file === undefined ? {} : { file: stamp.file }) };
-  }
-}
-
 /** Sorted by name; of one name, each reason once. */
-function describeExcluded(excluded: readonly ExcludedInput[]): ImageMeta["excluded"] {
+function describeExcluded(excluded: readonly ExcludedInput[]): StoredMeta["excluded"] {
   const rows = new Map(excluded.map(({ name, reason }) => [`${name}\0${reason}`, { name, reason }]));
   return [...rows].toSorted(([a], [b]) => compareText(a, b)).map(([, row]) => row);
 }
@@ -34,7 +23,7 @@ export function describeArchive(
   modules: readonly CompiledModule[],
   excluded: readonly ExcludedInput[],
   entryIndex: ReadonlyMap<IndexedEntry, number>,
-): ImageMeta {
+): StoredMeta {
   const { target, abi } = input;
   return {
     pycds: pycdsVersion,
@@ -48,19 +37,8 @@ export function describeArchive(
       optimize: target.optimize,
     },
     options: { sealed: input.sealed, digest: input.digest, relocatable: input.relocatable === true },
-    modules: modules.flatMap(({ module, entry, aliases, unit: { head: unit }, traced }, number) => {
-      const suffix = target.suffixes[entry.suffix ?? -1]?.suffix ?? "";
-      return [module.name, ...aliases].map((name) => ({
-        name,
-        entry: entryIndex.get(entry) ?? 0,
-        unit: number,
-        size: unit.dataSize,
-        relocations: unit.relocationSize,
-        file: joinPath(module.folder, `${module.tail}${suffix}`),
-        traced,
-        stamp: describeStamp(module.stamp),
-      }));
-    }),
+    modules: modules.flatMap(({ module, entry, aliases, traced }) =>
+      [module.name, ...aliases].map((name): StoredMeta["modules"][number] => [name, entryIndex.get(entry) ?? 0, traced ? 1 : 0])),
     excluded: describeExcluded(excluded),
   };
 }

@@ -5,7 +5,7 @@
  * offsets (words: layout/types.ts).
  *
  * Head: eight u32 (kind, data size, root, relocation size, number of names,
- * bytes of names or of the reason, 0, 0); the relocation stream, to a multiple of 8; then
+ * bytes of names or of the reason, 0, 0); the relocation stream without numbers of names, to a multiple of 8; then
  * for each name a u32 (bytes << 3 | width: 0, 1, 2 for 1, 2, 4 bytes << 1 | ASCII) and its text;
  * of a module that stays with stock the reason in UTF-8 instead. Data: the unit's bytes.
  */
@@ -13,7 +13,7 @@ import { alignUp } from "../base/bytes.ts";
 import { latin1CodePoint } from "../graph/names.ts";
 import type { NameEntry, NameTable } from "../graph/names.ts";
 import type { StrValue } from "../graph/types.ts";
-import { encodeRelocations, namesOf } from "../image/slots.ts";
+import { encodeNameless } from "../image/slots.ts";
 import type { LaidOutUnit } from "../layout/types.ts";
 
 export interface UnitRecord {
@@ -36,12 +36,10 @@ function makeHead(fields: readonly number[], relocations: Uint8Array, text: Uint
 
 /** @param names the module's own table: `unit`'s name numbers are indices in it */
 export function packUnit(unit: LaidOutUnit, names: NameTable): UnitRecord {
-  const stream = encodeRelocations(unit.relocations);
-  const numbers = namesOf(stream);
-  const values = Array.from({ length: numbers.byteLength / 4 }, (_, index) => {
-    const entry = names.entries[numbers.getUint32(index * 4, true)];
+  const { stream, names: numbers } = encodeNameless(unit.relocations);
+  const values = numbers.map((number) => {
+    const entry = names.entries[number];
     if (entry === undefined) throw new Error("a name that is not in its table");
-    numbers.setUint32(index * 4, 0, true);
     return entry.value;
   });
   const text = new Uint8Array(values.reduce((size, { data }) => size + 4 + data.byteLength, 0));
@@ -52,7 +50,7 @@ export function packUnit(unit: LaidOutUnit, names: NameTable): UnitRecord {
     text.set(data, end + 4);
     end += 4 + data.byteLength;
   }
-  return { head: makeHead([0, unit.bytes.byteLength, unit.root, stream.byteLength, numbers.byteLength / 4, text.byteLength, 0, 0], stream, text), data: unit.bytes };
+  return { head: makeHead([0, unit.bytes.byteLength, unit.root, stream.byteLength, numbers.length, text.byteLength, 0, 0], stream, text), data: unit.bytes };
 }
 
 export function packReason(reason: string): UnitRecord {
@@ -87,23 +85,24 @@ export class RecordHead {
   get root(): number {
     return this.word(2);
   }
-  get relocationSize(): number {
+  private get relocationSize(): number {
     return this.word(3);
   }
-  /** A view: its list of names is the linker's to number. */
+  /** Without numbers of names (image/slots.ts). */
   get relocations(): Uint8Array {
     return this.bytes.subarray(headSize, headSize + this.relocationSize);
   }
 
-  /** Gives each of the unit's names its number in the archive. */
-  numberNames(names: NameNumbers): void {
-    const numbers = namesOf(this.relocations);
+  /** The numbers of the unit's names in the archive. */
+  numberNames(names: NameNumbers): Uint32Array {
+    const numbers = new Uint32Array(this.word(4));
     let at = this.behind;
-    for (let slot = 0; slot < numbers.byteLength; slot += 4) {
+    for (let index = 0; index < numbers.length; index++) {
       const word = this.view.getUint32(at, true);
-      numbers.setUint32(slot, names.number(this.bytes, at + 4, word), true);
+      numbers[index] = names.number(this.bytes, at + 4, word);
       at += 4 + (word >>> 3);
     }
+    return numbers;
   }
 }
 

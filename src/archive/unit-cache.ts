@@ -169,7 +169,6 @@ export class UnitCache implements UnitStore {
       this.headOffsets.push(this.end);
       this.extend(fd, head);
     } else {
-      // as it is now: the linker numbers its names in place
       this.slab.set(head, this.slabUsed);
       this.slabUsed += head.byteLength;
     }

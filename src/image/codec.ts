@@ -161,6 +161,20 @@ export function decodeWords(bytes: Uint8Array): Uint32Array {
   return words;
 }
 
+export function encodeHalves(halves: Uint16Array): Uint8Array {
+  const bytes = new Uint8Array(halves.length * 2);
+  const view = viewOf(bytes);
+  halves.forEach((half, index) => view.setUint16(index * 2, half, true));
+  return bytes;
+}
+
+export function decodeHalves(bytes: Uint8Array): Uint16Array {
+  const view = viewOf(bytes);
+  const halves = new Uint16Array(Math.floor(bytes.byteLength / 2));
+  for (let index = 0; index < halves.length; index++) halves[index] = view.getUint16(index * 2, true);
+  return halves;
+}
+
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** NUL-padded text of a fixed-size field; undefined when it is not valid UTF-8 or not padded with NULs alone. */

@@ -3,7 +3,7 @@ import { xxh3 } from "../base/digest.ts";
 import { codecs, paddedText, viewOf } from "./codec.ts";
 import type { RecordOf } from "./codec.ts";
 import type { Faults } from "./faults.ts";
-import { abiFlag, byteOrderMark, features, formatVersion, magic, segmentAlignment } from "./schema.ts";
+import { abiFlag, byteOrderMark, dataAlignment, features, formatVersion, magic, segmentAlignment } from "./schema.ts";
 import type { SectionName } from "./schema.ts";
 import { sectionName, sectionOrder, undigested } from "./sections.ts";
 import { headerDigest } from "./writer.ts";
@@ -74,9 +74,9 @@ function checkHeader(header: RecordOf<"FileHeader">, size: number, faults: Fault
   }
 }
 
-function checkRow(row: RecordOf<"Section">, name: SectionName, rowAt: number, size: number, faults: Faults): boolean {
+function checkRow(row: RecordOf<"Section">, name: SectionName, rowAt: number, header: RecordOf<"FileHeader">, size: number, faults: Faults): boolean {
   const bad = (why: string): void => faults.add("IMAGE_SECTION", "section table is damaged", `section ${name}: ${why}`, rowAt);
-  const alignment = name === "data" ? BigInt(segmentAlignment) : 16n;
+  const alignment = name === "data" ? BigInt(dataAlignment(paddedText(header.platform) ?? "")) : 16n;
   if (row.reserved !== 0) bad("its reserved field is not 0");
   if (row.offset % alignment !== 0n) bad(`offset ${row.offset} is not a multiple of ${alignment}`);
   if (undigested.has(name) && row.digest !== 0n) bad("it has a digest, but its units carry theirs");
@@ -134,7 +134,7 @@ export function readFrame(bytes: Uint8Array, faults: Faults): Frame | undefined 
       return;
     }
     if (name !== sectionOrder[index]) faults.add("IMAGE_SECTION", "section table is damaged", `section ${name} is not in its place`, rowAt);
-    if (!checkRow(row, name, rowAt, bytes.byteLength, faults)) {
+    if (!checkRow(row, name, rowAt, header, bytes.byteLength, faults)) {
       sound = false;
       return;
     }

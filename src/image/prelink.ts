@@ -16,7 +16,7 @@ import { codecs, viewOf } from "./codec.ts";
 import type { RecordOf } from "./codec.ts";
 import type { ImageReader } from "./reader.ts";
 import { sectionOrder } from "./sections.ts";
-import { decodeSlots, indexWidth } from "./slots.ts";
+import { decodeSlots, partsOf } from "./slots.ts";
 import { headerDigest } from "./writer.ts";
 
 /** One unit's slots by the external object that they point at. */
@@ -41,7 +41,8 @@ function groupsOf(image: ImageReader, unit: RecordOf<"Unit">): Group[] {
     const offset = streamAt + reader.offset;
     records.push({ ...codecs.RelocationGroup.read(viewOf(reader.take(codecs.RelocationGroup.size)), 0), offset });
   }
-  reader.take(head.name_count * 4 + head.rebuilt_count * codecs.Rebuilt.size + head.name_slot_count * indexWidth(head.name_count));
+  const parts = partsOf(head);
+  reader.take(parts.slots - parts.rebuilt);
   decodeSlots(reader, head.internal_count, 8);
   return records.map((record) => ({
     ...record,

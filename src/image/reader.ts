@@ -1,14 +1,14 @@
 /** Opens an archive file: validates it whole, then gives typed access to its tables, strings and units. */
-import type { PycdsError } from "../base/errors.ts";
-import { decodeTable, decodeWords, utf8 } from "./codec.ts";
+import { PycdsError } from "../base/errors.ts";
+import { decodeHalves, decodeTable, decodeWords, utf8 } from "./codec.ts";
 import type { RecordOf } from "./codec.ts";
 import { Faults, ImageError } from "./faults.ts";
 import { readFrame } from "./frame.ts";
 import type { Frame, SectionPlace } from "./frame.ts";
 import { entryHash, folderHash, probe, pureHash } from "./hash.ts";
 import { decodeMeta } from "./meta.ts";
-import type { ImageMeta } from "./meta.ts";
-import { none } from "./schema.ts";
+import type { ImageMeta, ImageModule, ImageStamp } from "./meta.ts";
+import { none, stampKind } from "./schema.ts";
 import type { SectionName } from "./schema.ts";
 import { tableStruct } from "./sections.ts";
 import type { TableName, TableRecord } from "./sections.ts";
@@ -30,7 +30,7 @@ export class ImageReader {
   readonly units: readonly RecordOf<"Unit">[];
   readonly nameBlocks: readonly RecordOf<"NameBlock">[];
   readonly pures: readonly RecordOf<"Pure">[];
-  readonly names: Uint32Array;
+  readonly names: Uint16Array;
   readonly folderHash: Uint32Array;
   readonly entryHash: Uint32Array;
   readonly pureHash: Uint32Array;
@@ -50,7 +50,7 @@ export class ImageReader {
     this.units = this.table("units");
     this.nameBlocks = this.table("nameBlocks");
     this.pures = this.table("pures");
-    this.names = decodeWords(this.section("names"));
+    this.names = decodeHalves(this.section("names"));
     this.folderHash = decodeWords(this.section("folderHash"));
     this.entryHash = decodeWords(this.section("entryHash"));
     this.pureHash = decodeWords(this.section("pureHash"));
@@ -110,9 +110,38 @@ export class ImageReader {
     return this.section("pureData").subarray(pure.result, pure.result + pure.result_size);
   }
 
-  /** Throws when the section is damaged. */
+  /** Throws when the section is damaged, or names an entry without a unit. */
   meta(): ImageMeta {
-    return decodeMeta(this.section("meta"), this.file, this.sections.meta.offset);
+    const { offset } = this.sections.meta;
+    const stored = decodeMeta(this.section("meta"), this.file, offset);
+    const modules = stored.modules.map(([name, entry, traced]) => {
+      const module = this.describedModule(name, entry, traced === 1);
+      if (module !== undefined) return module;
+      throw new PycdsError("IMAGE_META", "cannot read the archive's description", `module ${name}: entry ${entry} does not lead to a unit`, { file: this.file, offset, next: "build the archive again" });
+    });
+    return { ...stored, modules };
+  }
+
+  private describedModule(name: string, number: number, traced: boolean): ImageModule | undefined {
+    const entry = this.entries[number];
+    const unit = this.units[entry?.unit ?? none];
+    const folder = this.folders[entry?.folder ?? none];
+    const suffix = this.suffixes[entry?.suffix ?? none];
+    if (entry === undefined || unit === undefined || folder === undefined || suffix === undefined) return undefined;
+    const file = `${this.string(folder.path).replace(/\/+$/, "")}/${this.string(entry.name)}${this.string(suffix.suffix)}`;
+    return { name, entry: number, unit: entry.unit, size: unit.data_size, relocations: unit.reloc_size, file, traced, stamp: this.stampOf(entry) };
+  }
+
+  private stampOf(entry: RecordOf<"Entry">): ImageStamp {
+    const size = Number(entry.stamp_size);
+    switch (entry.stamp_kind) {
+      case stampKind.pyc:
+        return { kind: "pyc", file: this.string(entry.stamp_file), mtime_ns: String(entry.stamp_mtime), size };
+      case stampKind.digest:
+        return { kind: "digest", digest: entry.stamp_digest.toString(16).padStart(16, "0"), size, ...(entry.stamp_file === none ? {} : { file: this.string(entry.stamp_file) }) };
+      default:
+        return { kind: "source", mtime: Number(entry.stamp_mtime), size };
+    }
   }
 
   /** The requested address of the first byte of DATA. */

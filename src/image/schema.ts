@@ -27,14 +27,19 @@ export const f = <const N extends string, const T extends FieldType>(name: N, ty
 
 export const magic = Uint8Array.of(0x50, 0x59, 0x43, 0x44, 0x53, 0x0d, 0x0a, 0x1a); // "PYCDS\r\n\x1a": text-mode damage shows
 export const byteOrderMark = 0x01020304;
-export const formatVersion = 6;
+export const formatVersion = 7;
 export const none = 0xffffffff;
-/** Alignment of the DATA section, valid for 4, 16 and 64 KiB pages. */
+/** Alignment of the address of the DATA section, valid for 4, 16 and 64 KiB pages; and in the file, where pages may be as large. */
 export const segmentAlignment = 0x10000;
+/** Alignment of the DATA section in the file for a platform: its largest page. */
+export const dataAlignment = (platform: string): number => (platform.endsWith("-x86_64") ? 0x1000 : segmentAlignment);
 /** Alignment of a unit and of a name block inside DATA. */
 export const unitAlignment = 16;
 /** Alignment of every object in a unit or name block: that of the interpreter's own static objects. */
 export const objectAlignment = 8;
+
+/** Names: set where the rest is the code point of a one-character Latin-1 name. */
+export const nameLatin1 = 0x8000;
 
 /** Most copies of a source string's code in one process (Pure.uses): enough for every namedtuple of a large program. */
 export const mostUses = 4096;
@@ -68,14 +73,14 @@ export const sectionDocs: Readonly<Record<SectionName, string>> = {
   entries: "Entry structs, by folder, then by name",
   entryHash: "u32 open-addressing table: entry index + 1, 0 is empty; slot = (XXH3(tail) ^ folder * 0x9E3779B97F4A7C15 mod 2^64) >> 7 & (size - 1)",
   units: "Unit structs",
-  names: "u32 a name: byte offset of its str object in its block >> 3, or 0x80000000 | code point for a one-character Latin-1 name",
+  names: "u16 a name: byte offset of its str object in its block >> 3, or 0x8000 | code point for a one-character Latin-1 name",
   nameBlocks: "NameBlock structs, ascending by first name",
   pures: "Pure structs: results of pure functions by their input, ascending by kind, flags and text",
   pureHash: "u32 open-addressing table: pure index + 1, 0 is empty; slot = (XXH3(text) ^ (kind << 32 | flags) * 0x9E3779B97F4A7C15 mod 2^64) >> 7 & (size - 1)",
   pureData: "inputs of pure results, each compared whole at its use, and the results of patterns, each a PurePattern",
   relocations: "the relocation streams of all units",
   meta: "JSON for people and tools: modules, exclusions, what built it; not read by the runtime",
-  data: "objects: module units in layout order (traced first), then units of source strings, then name blocks; aligned to 64 KiB",
+  data: "objects: module units in layout order (traced first), then units of source strings, then name blocks; aligned to 4 KiB for x86_64, to 64 KiB for other machines",
 };
 
 /** Sections whose digest is checked when the archive is mapped (units and name blocks have their own). */
@@ -163,7 +168,7 @@ export const structs = {
     fields: [
       f("kind", "u32", "sectionKind"),
       f("reserved", "u32", "0"),
-      f("offset", "u64", "where it begins; 16-byte aligned (DATA: 64 KiB)"),
+      f("offset", "u64", "where it begins; 16-byte aligned (DATA: 4 KiB for x86_64, else 64 KiB)"),
       f("size", "u64", "bytes"),
       f("digest", "u64", "XXH3 of its bytes; 0 for DATA and relocations, whose units carry digests"),
     ],
@@ -328,8 +333,10 @@ export const structs = {
   Relocations: {
     name: "Relocations",
     doc:
-      "Head of a unit's relocation stream. Then, in this order: group_count RelocationGroup structs; name_count u32 name numbers, each once; " +
-      "rebuilt_count Rebuilt structs; name_slot_count indexes into those name numbers (u8 where there are at most 256 of them, u16 at most 65536, else u32), one a name slot; " +
+      "Head of a unit's relocation stream. Then, in this order: group_count RelocationGroup structs; rebuilt_count Rebuilt structs; " +
+      "known_count numbers of names (u16 where name_count and first_new are at most 65536, else u32); name_slot_count indexes into the unit's list of names " +
+      "(u8 where name_count is at most 256, u16 at most 65536, else u32), one a name slot; (name_count + 7) / 8 bytes with a bit for each name of the list, lowest bits first: " +
+      "1 takes the next known number, 0 the next of first_new, first_new + 1, …; the rest of the last byte is 0; " +
       "and slot streams: internal, one for each group, names, filename, code versions, rebuilt slots " +
       "(all records' slots in one stream, each record's first slot counted from 0 again). A slot stream is a run of bytes: deltas in words of 8 bytes (code versions: 4) from the previous slot " +
       "(from the unit's start for the first); 0xfe is followed by the delta as u16, 0xff as u32, little-endian and unaligned.",
@@ -341,6 +348,8 @@ export const structs = {
       f("filename_count", "u32", "slots that receive the module's path"),
       f("version_count", "u32", "co_version slots (u32)"),
       f("rebuilt_count", "u32", "objects made at load, children first"),
+      f("known_count", "u32", "names that earlier units have too, whose numbers are written out"),
+      f("first_new", "u32", "number of the first of the others, which follow one another; without others the highest known number + 1, or 0"),
       f("reserved", "u32", "0"),
     ],
   },

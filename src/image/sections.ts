@@ -19,7 +19,7 @@ export type TableName = keyof typeof tableStruct;
 export type TableRecord<T extends TableName> = RecordOf<(typeof tableStruct)[T]>;
 
 /** Sections that are arrays of u32. */
-export const wordSections = ["folderHash", "entryHash", "pureHash", "names"] as const;
+export const wordSections = ["folderHash", "entryHash", "pureHash"] as const;
 export type WordSectionName = (typeof wordSections)[number];
 
 /** All sections, in the order in which they stand in the file. */

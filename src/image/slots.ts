@@ -70,7 +70,7 @@ export function decodeSlots(reader: ByteReader, count: number, width: SlotWidth)
 }
 
 /** Bytes of an index into the unit's own list of names. */
-export function indexWidth(names: number): 1 | 2 | 4 {
+function indexWidth(names: number): 1 | 2 | 4 {
   return names <= 0x100 ? 1 : names <= 0x10000 ? 2 : 4;
 }
 
@@ -95,7 +95,15 @@ function get<N extends StructName>(reader: ByteReader, name: N): RecordOf<N> {
   return codec.read(viewOf(reader.take(codec.size)), 0);
 }
 
-export function encodeRelocations(relocations: Relocations): Uint8Array {
+/** A stream before the unit's names have their numbers in an archive. */
+export interface NamelessStream {
+  /** Like a stream, but with neither known numbers nor bits, and their fields in its head 0. */
+  readonly stream: Uint8Array;
+  /** The unit's list of names, by the numbers they came with. */
+  readonly names: readonly number[];
+}
+
+export function encodeNameless(relocations: Relocations): NamelessStream {
   const writer = new ByteWriter(256);
   // Ascending numbers and no empty groups: one set of relocations has one encoding.
   const groups = [...relocations.external].filter(([, slots]) => slots.length > 0).toSorted(([a], [b]) => a - b);
@@ -113,10 +121,11 @@ export function encodeRelocations(relocations: Relocations): Uint8Array {
     filename_count: relocations.filename.length,
     version_count: relocations.codeVersion.length,
     rebuilt_count: relocations.rebuilt.length,
+    known_count: 0,
+    first_new: 0,
     reserved: 0,
   });
   for (const [external, slots] of groups) put(writer, "RelocationGroup", { external, count: slots.length, hint: 0n });
-  for (const name of own.keys()) writer.u32(name);
   for (const { kind, items, count, slots } of relocations.rebuilt) {
     put(writer, "Rebuilt", { kind: rebuiltKind[kind], items, item_count: count, slot_count: slots.length });
   }
@@ -132,14 +141,68 @@ export function encodeRelocations(relocations: Relocations): Uint8Array {
   encodeSlots(writer, relocations.filename, 8);
   encodeSlots(writer, relocations.codeVersion, 4);
   for (const { slots } of relocations.rebuilt) encodeSlots(writer, slots, 8);
-  return writer.done().slice();
+  return { stream: writer.done().slice(), names: [...own.keys()] };
 }
 
-/** The unit's own list of names in an encoded stream, in place: the numbers may be changed. */
-export function namesOf(stream: Uint8Array): DataView {
+/** @param numbers of the unit's names, in its order; those from `firstNew` on ascend by 1: nothing before this unit has them */
+export function withNames(nameless: Uint8Array, numbers: ArrayLike<number>, firstNew: number): Uint8Array {
+  const head = codecs.Relocations.read(viewOf(nameless), 0);
+  let known = 0;
+  let highest = -1;
+  for (let index = 0; index < numbers.length; index++) {
+    const number = numbers[index] ?? 0;
+    if (number < firstNew) known++;
+    if (number > highest) highest = number;
+  }
+  const first = known === numbers.length ? highest + 1 : firstNew;
+  const parts = partsOf({ ...head, known_count: known, first_new: first });
+  const stream = new Uint8Array(nameless.byteLength + known * parts.knownWidth + parts.slots - parts.bits);
+  stream.set(nameless.subarray(0, parts.known));
+  const behind = nameless.subarray(parts.known); // indexes, then slots
+  stream.set(behind.subarray(0, parts.bits - parts.indexes), parts.indexes);
+  stream.set(behind.subarray(parts.bits - parts.indexes), parts.slots);
   const view = viewOf(stream);
-  const head = codecs.Relocations.read(view, 0);
-  return new DataView(view.buffer, view.byteOffset + codecs.Relocations.size + head.group_count * codecs.RelocationGroup.size, head.name_count * 4);
+  view.setUint32(codecs.Relocations.offsetOf("known_count"), known, true);
+  view.setUint32(codecs.Relocations.offsetOf("first_new"), first, true);
+  let at = parts.known;
+  for (let index = 0; index < numbers.length; index++) {
+    const number = numbers[index] ?? 0;
+    if (number >= firstNew) continue;
+    stream[parts.bits + (index >> 3)] = (stream[parts.bits + (index >> 3)] ?? 0) | (1 << (index & 7));
+    if (parts.knownWidth === 2) view.setUint16(at, number, true);
+    else view.setUint32(at, number, true);
+    at += parts.knownWidth;
+  }
+  return stream;
+}
+
+/** A stream whose names all count as known. */
+export function encodeRelocations(relocations: Relocations): Uint8Array {
+  const { stream, names } = encodeNameless(relocations);
+  return withNames(stream, names, Infinity);
+}
+
+interface Parts {
+  /** Offsets in the stream. */
+  readonly groups: number;
+  readonly rebuilt: number;
+  readonly known: number;
+  readonly indexes: number;
+  readonly bits: number;
+  readonly slots: number;
+  /** Bytes of a known number. */
+  readonly knownWidth: 2 | 4;
+}
+
+/** Where the parts of a stream with this head lie, as if it held them all. */
+export function partsOf(head: RecordOf<"Relocations">): Parts {
+  const knownWidth = head.name_count <= 0x10000 && head.first_new <= 0x10000 ? 2 : 4;
+  const groups = codecs.Relocations.size;
+  const rebuilt = groups + head.group_count * codecs.RelocationGroup.size;
+  const known = rebuilt + head.rebuilt_count * codecs.Rebuilt.size;
+  const indexes = known + head.known_count * knownWidth;
+  const bits = indexes + head.name_slot_count * indexWidth(head.name_count);
+  return { groups, rebuilt, known, indexes, bits, slots: bits + Math.ceil(head.name_count / 8), knownWidth };
 }
 
 /**
@@ -148,8 +211,7 @@ export function namesOf(stream: Uint8Array): DataView {
  */
 export function requestAddresses(stream: Uint8Array, data: Uint8Array, start: number): void {
   const head = codecs.Relocations.read(viewOf(stream), 0);
-  let at = codecs.Relocations.size + head.group_count * codecs.RelocationGroup.size + head.name_count * 4
-    + head.rebuilt_count * codecs.Rebuilt.size + head.name_slot_count * indexWidth(head.name_count);
+  let at = partsOf(head).slots;
   const view = viewOf(data);
   let slot = 0;
   for (let index = 0; index < head.internal_count; index++) {
@@ -170,6 +232,28 @@ export function requestAddresses(stream: Uint8Array, data: Uint8Array, start: nu
   }
 }
 
+/** The unit's list of names: known numbers and new ones, as the bits say. */
+function ownNumbers({ name_count: count, first_new: first }: RecordOf<"Relocations">, known: readonly number[], bits: Uint8Array, fail: (why: string) => never): number[] {
+  let taken = 0;
+  let next = first;
+  const own: number[] = [];
+  for (let index = 0; index < bits.byteLength * 8; index++) {
+    const isKnown = ((bits[index >> 3] ?? 0) & (1 << (index & 7))) !== 0;
+    if (index >= count) {
+      if (isKnown) fail("bits behind its list of names are not 0");
+    } else if (!isKnown) {
+      own.push(next++);
+    } else {
+      own.push(known[taken++] ?? fail(`its list takes more than ${known.length} known names`));
+    }
+  }
+  if (taken !== known.length) fail(`its list takes ${taken} of ${known.length} known names`);
+  if (next > 0x1_0000_0000) fail("numbers of names beyond 2^32");
+  const highest = known.reduce((most, number) => Math.max(most, number), -1);
+  if (taken === count ? first !== highest + 1 : highest >= first) fail(`its new names cannot begin at ${first}`);
+  return own;
+}
+
 /**
  * Reads a stream back. Throws a PycdsError when it is cut, has bytes left over,
  * names a kind that does not exist or a group twice; whether the slots lie in
@@ -184,16 +268,18 @@ export function decodeRelocations(bytes: Uint8Array, file?: string): Relocations
   if (head.reserved !== 0) fail("its reserved field is not 0");
   expect(reader, head.group_count, codecs.RelocationGroup.size);
   const groups = Array.from({ length: head.group_count }, () => get(reader, "RelocationGroup"));
-  expect(reader, head.name_count, 4);
-  const own = Array.from({ length: head.name_count }, () => reader.u32());
   expect(reader, head.rebuilt_count, codecs.Rebuilt.size);
   const records = Array.from({ length: head.rebuilt_count }, () => get(reader, "Rebuilt"));
-  const width = indexWidth(own.length);
+  const { knownWidth } = partsOf(head);
+  expect(reader, head.known_count, knownWidth);
+  const known = Array.from({ length: head.known_count }, () => (knownWidth === 2 ? reader.u16() : reader.u32()));
+  const width = indexWidth(head.name_count);
   expect(reader, head.name_slot_count, width);
-  const names = Array.from({ length: head.name_slot_count }, () => {
-    const index = width === 1 ? reader.u8() : width === 2 ? reader.u16() : reader.u32();
-    return own[index] ?? fail(`name ${index} of its ${own.length} does not exist`);
-  });
+  const indexes = Array.from({ length: head.name_slot_count }, () => (width === 1 ? reader.u8() : width === 2 ? reader.u16() : reader.u32()));
+  const bits = Math.ceil(head.name_count / 8);
+  expect(reader, bits, 1);
+  const own = ownNumbers(head, known, reader.take(bits), fail);
+  const names = indexes.map((index) => own[index] ?? fail(`name ${index} of its ${own.length} does not exist`));
 
   const internal = decodeSlots(reader, head.internal_count, 8);
   const external = new Map<number, readonly number[]>();

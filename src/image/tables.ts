@@ -4,7 +4,7 @@ import { codecs } from "./codec.ts";
 import type { Faults } from "./faults.ts";
 import { entryHash, folderHash, probe, pureHash } from "./hash.ts";
 import type { ImageReader } from "./reader.ts";
-import { entryKind, mostUses, none, objectAlignment, pureKind, selfCheckSubject, selfCheckWhat, stampKind, suffixLoader, unitAlignment } from "./schema.ts";
+import { nameLatin1, entryKind, mostUses, none, objectAlignment, pureKind, selfCheckSubject, selfCheckWhat, stampKind, suffixLoader, unitAlignment } from "./schema.ts";
 import { tableStruct, wordSections } from "./sections.ts";
 import type { TableName } from "./sections.ts";
 
@@ -33,12 +33,13 @@ class TableChecks {
   }
 
   sizes(): void {
-    const bad = (name: TableName | (typeof wordSections)[number], why: string): void =>
+    const bad = (name: keyof ImageReader["sections"], why: string): void =>
       this.faults.add("IMAGE_SECTION", "archive is damaged", `section ${name}: ${why}`, this.image.sections[name].offset);
     for (const name of Object.keys(tableStruct) as TableName[]) {
       const size = codecs[tableStruct[name]].size;
       if (this.image.sections[name].size % size !== 0) bad(name, `${this.image.sections[name].size} bytes are not a multiple of ${size}`);
     }
+    if (this.image.sections.names.size % 2 !== 0) bad("names", `${this.image.sections.names.size} bytes are not a multiple of 2`);
     for (const name of wordSections) if (this.image.sections[name].size % 4 !== 0) bad(name, `${this.image.sections[name].size} bytes are not a multiple of 4`);
     if (this.image.abi.length !== 1) bad("abi", `it holds ${this.image.abi.length} structs, not 1`);
     const strings = this.image.section("strings");
@@ -291,9 +292,9 @@ class TableChecks {
       next = block.first_name + block.name_count;
       for (let name = block.first_name; name < Math.min(next, names.length); name++) {
         const word = names[name] ?? 0;
-        const latin1 = word >= 0x80000000;
-        if (latin1 ? word - 0x80000000 > 0xff : word * objectAlignment >= block.data_size) {
-          this.faults.add("IMAGE_TABLE", "archive is damaged", `names[${name}]: 0x${word.toString(16)} is no place in a block of ${block.data_size} bytes and no Latin-1 character`, this.image.sections.names.offset + name * 4);
+        const latin1 = word >= nameLatin1;
+        if (latin1 ? word - nameLatin1 > 0xff : word * objectAlignment >= block.data_size) {
+          this.faults.add("IMAGE_TABLE", "archive is damaged", `names[${name}]: 0x${word.toString(16)} is no place in a block of ${block.data_size} bytes and no Latin-1 character`, this.image.sections.names.offset + name * 2);
         }
       }
     });

@@ -2,8 +2,8 @@
 import { alignUp } from "../base/bytes.ts";
 import { sha256, xxh3 } from "../base/digest.ts";
 import { PycdsError } from "../base/errors.ts";
-import { codecs, encodeTable, encodeWords, padText, viewOf } from "./codec.ts";
-import { byteOrderMark, formatVersion, magic, sectionKind, segmentAlignment } from "./schema.ts";
+import { codecs, encodeHalves, encodeTable, encodeWords, padText, viewOf } from "./codec.ts";
+import { byteOrderMark, dataAlignment, formatVersion, magic, sectionKind } from "./schema.ts";
 import type { SectionName } from "./schema.ts";
 import { sectionOrder, undigested } from "./sections.ts";
 import type { TableName, TableRecord, WordSectionName } from "./sections.ts";
@@ -29,6 +29,7 @@ export type ImageWords = { readonly [W in WordSectionName]: Uint32Array };
 export interface ImageParts extends ImageTables, ImageWords {
   readonly identity: ImageIdentity;
   readonly strings: Uint8Array;
+  readonly names: Uint16Array;
   readonly pureData: Uint8Array;
   readonly relocations: Uint8Array;
   /** UTF-8 JSON. */
@@ -51,7 +52,7 @@ export function encodeSections(parts: Omit<ImageParts, "identity" | "relocations
     entries: encodeTable("Entry", parts.entries),
     entryHash: encodeWords(parts.entryHash),
     units: encodeTable("Unit", parts.units),
-    names: encodeWords(parts.names),
+    names: encodeHalves(parts.names),
     nameBlocks: encodeTable("NameBlock", parts.nameBlocks),
     pures: encodeTable("Pure", parts.pures),
     pureHash: encodeWords(parts.pureHash),
@@ -80,10 +81,10 @@ export interface ImageLayout {
 
 const tableEnd = codecs.FileHeader.size + sectionOrder.length * codecs.Section.size;
 
-export function layOutImage(sizes: Readonly<Record<SectionName, number>>): ImageLayout {
+export function layOutImage(sizes: Readonly<Record<SectionName, number>>, platform: string): ImageLayout {
   let end = tableEnd;
   const places = sectionOrder.map((name) => {
-    const offset = alignUp(end, name === "data" ? segmentAlignment : 16);
+    const offset = alignUp(end, name === "data" ? dataAlignment(platform) : 16);
     end = offset + sizes[name];
     return [name, { offset, size: sizes[name] }] as const;
   });
@@ -142,7 +143,7 @@ export function writeImage(parts: ImageParts): Uint8Array {
   const sections = encodeSections(parts);
   const all = { ...sections, relocations: parts.relocations, data: parts.data };
   const sizes = Object.fromEntries(sectionOrder.map((name) => [name, all[name].byteLength])) as Record<SectionName, number>;
-  const layout = layOutImage(sizes);
+  const layout = layOutImage(sizes, parts.identity.platform);
   const file = new Uint8Array(layout.size);
   file.set(parts.relocations, layout.places.relocations.offset);
   file.set(parts.data, layout.places.data.offset);

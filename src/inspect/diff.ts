@@ -7,7 +7,7 @@ import type { ImageModule, ImageStamp } from "../image/meta.ts";
 import { prelinkedUnits, withoutHints } from "../image/prelink.ts";
 import { openImage } from "../image/reader.ts";
 import type { ImageReader } from "../image/reader.ts";
-import { objectAlignment } from "../image/schema.ts";
+import { nameLatin1, objectAlignment } from "../image/schema.ts";
 import { addressText, featureNames, flavourOf, versionText } from "./summary.ts";
 
 export interface DiffSide {
@@ -57,10 +57,10 @@ function nameBytes(image: ImageReader): readonly Uint8Array[] {
   return image.nameBlocks.flatMap((block) => {
     const data = image.nameBlockData(block);
     const words = [...image.names.subarray(block.first_name, block.first_name + block.name_count)];
-    const starts = words.filter((word) => word < 0x80000000).map((word) => word * objectAlignment);
+    const starts = words.filter((word) => word < nameLatin1).map((word) => word * objectAlignment);
     let next = 0;
     return words.map((word) => {
-      if (word >= 0x80000000) return Uint8Array.of(word & 0xff);
+      if (word >= nameLatin1) return Uint8Array.of(word & 0xff);
       next += 1;
       return data.subarray(word * objectAlignment, starts[next] ?? data.byteLength);
     });

@@ -186,7 +186,14 @@ describe("hostile values under right digests", () => {
       });
     }
   }
-  for (const table of ["folderHash", "entryHash", "pureHash", "names"] as const) {
+  it("names: each", () => {
+    const { offset, size } = place(sound, "names");
+    expect(size).toBe(6);
+    for (let name = 0; name < size; name += 2) {
+      for (const value of [0x7fff, 0xffff]) expectProblem(resign(sound, (_, view) => view.setUint16(offset + name, value, true)), `name ${name / 2}`);
+    }
+  });
+  for (const table of ["folderHash", "entryHash", "pureHash"] as const) {
     it(`${table}: each word`, () => {
       const { offset, size } = place(sound, table);
       for (let word = 0; word < size; word += 4) {

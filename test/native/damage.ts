@@ -77,12 +77,21 @@ export class Damage {
     return this.put(name, this.section(table).offset + row * codecs[name].size, change as Partial<RecordOf<StructName>>);
   }
 
-  setWord(section: "folderHash" | "entryHash" | "names", index: number, value: number): this {
+  setName(index: number, value: number): this {
+    this.view.setUint16(this.section("names").offset + index * 2, value, true);
+    return this;
+  }
+
+  get nameCount(): number {
+    return this.section("names").size / 2;
+  }
+
+  setWord(section: "folderHash" | "entryHash", index: number, value: number): this {
     this.view.setUint32(this.section(section).offset + index * 4, value, true);
     return this;
   }
 
-  words(section: "folderHash" | "entryHash" | "names"): number[] {
+  words(section: "folderHash" | "entryHash"): number[] {
     const { offset, size } = this.section(section);
     return Array.from({ length: size / 4 }, (_, index) => this.view.getUint32(offset + index * 4, true));
   }

@@ -169,12 +169,12 @@ describe.skipIf(python === undefined)("an entry", () => {
 
 describe.skipIf(python === undefined)("a name", () => {
   /** The last one, which few units have: a traced one's come first. */
-  const last = (damage: Damage): number => damage.words("names").length - 1;
+  const last = (damage: Damage): number => damage.nameCount - 1;
 
   it.each<readonly [string, (damage: Damage) => unknown]>([
-    ["outside of its block", (d) => d.setWord("names", last(d), 0x7fffffff)],
-    ["that ends outside of its block", (d) => d.setWord("names", last(d), (d.rows("nameBlocks").at(-1)?.data_size ?? 0) / 8 - 2)],
-    ["beyond Latin-1", (d) => d.setWord("names", last(d), 0x80000100)],
+    ["outside of its block", (d) => d.setName(last(d), 0x7fff)],
+    ["that ends outside of its block", (d) => d.setName(last(d), (d.rows("nameBlocks").at(-1)?.data_size ?? 0) / 8 - 2)],
+    ["beyond Latin-1", (d) => d.setName(last(d), 0x8100)],
   ])("%s is refused at its use: with the units that need it, and no others", (what, make) => {
     const damage = damaged();
     make(damage);

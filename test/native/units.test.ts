@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { beforeAll, describe, expect, it } from "vitest";
 import { buildArchive } from "../../src/archive/build.ts";
 import { codecs } from "../../src/image/codec.ts";
+import { partsOf } from "../../src/image/slots.ts";
 import { treeInput, writeTree } from "../archive/input.ts";
 import type { Damage } from "./damage.ts";
 import { damaged, file, good, goodBytes, missing, plain, prepareSample, python, sanitized, scratch, written } from "./sample.ts";
@@ -58,11 +59,8 @@ describe.skipIf(python === undefined)(`units${missing}`, () => {
     return harness(sanitized, ["load", written("stream", damage.sealed())]).stdout.split("\n")[number] ?? "";
   };
   /** The unit with the frozensets, and where the parts of its stream are. */
-  const parts = (view: DataView): { readonly groups: number; readonly names: number; readonly rebuilt: number; readonly indexes: number; readonly slots: number } => {
-    const names = 32 + view.getUint32(4, true) * codecs.RelocationGroup.size;
-    const rebuilt = names + view.getUint32(8, true) * 4;
-    const indexes = rebuilt + view.getUint32(24, true) * 16;
-    return { groups: 32, names, rebuilt, indexes, slots: indexes + view.getUint32(12, true) };
+  const parts = (view: DataView): ReturnType<typeof partsOf> => {
+    return partsOf(codecs.Relocations.read(view, 0));
   };
   const single = (): number => damaged().rows("units").findIndex((unit) => {
     const { offset } = damaged().section("relocations");
@@ -76,12 +74,16 @@ describe.skipIf(python === undefined)(`units${missing}`, () => {
     ["a slot outside of the unit", /impossible relocations/, (view) => view.setUint8(parts(view).slots, 0xff)],
     ["a slot far outside of the unit", /impossible relocations/, (view) => view.setUint8(parts(view).slots, 0xfe)],
     ["a slot twice", /impossible relocations/, (view) => view.setUint8(parts(view).slots + 1, 0)],
-    ["a head with a reserved field", /impossible relocations/, (view) => view.setUint32(28, 1, true)],
+    ["a head with a reserved field", /impossible relocations/, (view) => view.setUint32(36, 1, true)],
     ["a name of its own list that does not exist", /names are damaged/, (view) => view.setUint8(parts(view).indexes, 0xff)],
-    ["an external that does not exist", /impossible relocations/, (view) => view.setUint32(32, 9, true)],
-    ["an external beyond the table", /impossible relocations/, (view) => view.setUint32(32, 0xfffffff0, true)],
-    ["a small int that is none here", /impossible relocations/, (view) => view.setUint32(32, 1029 + 1000, true)],
-    ["a name that does not exist", /names are damaged/, (view, d) => view.setUint32(parts(view).names, d.words("names").length, true)],
+    ["an external that does not exist", /impossible relocations/, (view) => view.setUint32(parts(view).groups, 9, true)],
+    ["an external beyond the table", /impossible relocations/, (view) => view.setUint32(parts(view).groups, 0xfffffff0, true)],
+    ["a small int that is none here", /impossible relocations/, (view) => view.setUint32(parts(view).groups, 1029 + 1000, true)],
+    ["a known name that does not exist", /names are damaged/, (view, d) => view.setUint16(parts(view).known, d.nameCount, true)],
+    ["new names that do not exist", /names are damaged/, (view, d) => view.setUint32(32, d.nameCount, true)],
+    ["new names beyond 2^32", /names are damaged|impossible relocations/, (view) => view.setUint32(32, 0xffffffff, true)],
+    ["fewer known names than its list takes", /names are damaged/, (view) => view.setUint8(parts(view).bits, 0xff)],
+    ["more known names than its list takes", /names are damaged/, (view) => view.setUint8(parts(view).bits, 0)],
     ["an unknown rebuilt kind", /impossible relocations/, (view) => view.setUint32(parts(view).rebuilt, 1, true)],
     ["items outside of the unit", /impossible relocations/, (view) => view.setUint32(parts(view).rebuilt + 4, 0xfffffff8, true)],
     ["items off their alignment", /impossible relocations/, (view) => view.setUint32(parts(view).rebuilt + 4, view.getUint32(parts(view).rebuilt + 4, true) + 4, true)],
