@@ -58,6 +58,16 @@ static enum Special special_of(PyObject *key) {
     return SPECIALS;
 }
 
+/* Without __module__ type_new takes __name__ from the globals. */
+static int are_globals_known(void) {
+    PyObject *globals = PyEval_GetGlobals(), *key;
+    if (!globals) return 1;
+    if (!py_is_dict(globals) || PyDict_Size(globals) > 2000) return 0; /* looking through more than that is not worth it */
+    for (Py_ssize_t position = 0; PyDict_Next(globals, &position, &key, NULL);)
+        if (!py_is_str(key)) return 0;
+    return 1;
+}
+
 static enum Rule namespace_rule(PyObject *namespace) {
     Py_ssize_t position = 0;
     PyObject *key, *value;
@@ -80,7 +90,7 @@ static enum Rule namespace_rule(PyObject *namespace) {
             if ((name && kind_of(name, value) == OTHER) || facts.look_up(py_type(value), name_set_name)) return RULE_values;
         }
     }
-    return has_module ? ELIGIBLE : RULE_namespace; /* without __module__ stock looks into the globals, which may be anything */
+    return has_module || are_globals_known() ? ELIGIBLE : RULE_namespace;
 }
 
 /* Where the bases have no common order, the message has the names of all of them (set_mro_error, check_duplicates: cls.__name__). */

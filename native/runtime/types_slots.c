@@ -152,6 +152,16 @@ static int is_known_static(PyObject *type) {
     return type == &PyBaseObject_Type || (!(flags & FLAG_HEAP) && (flags & FLAG_IMMUTABLE) && (flags & FLAG_EXCEPTION));
 }
 
+/* A type of a C library that adds no slot to object's (typing.Generic, from 3.12 on): looked at anew each time, since it may get one. */
+static int is_transparent(PyObject *type) {
+    PyObject *dict, *mro = mro_of(type), *key;
+    if (!(flags_of(type) & FLAG_HEAP) || py_type(type) != &PyType_Type || base_of(type) != &PyBaseObject_Type || !mro || !py_is_tuple(mro) || PyTuple_Size(mro) != 2) return 0;
+    if (*type_field(type, facts.abi->class_new) != *type_field(&PyBaseObject_Type, facts.abi->class_new) || !(dict = dict_of(type)) || !py_is_dict(dict)) return 0;
+    for (Py_ssize_t position = 0; PyDict_Next(dict, &position, &key, NULL);)
+        if (!py_is_str(key) || slots_of(key)) return 0;
+    return 1;
+}
+
 /* What an empty class below a static type has for slots: not what the type itself has (tp_iternext, tp_new). */
 static struct Donor {
     PyObject *type;
@@ -201,6 +211,12 @@ static const Slots *donor_made(PyObject *type) {
     return NULL;
 }
 
+/* The slots of an empty class below a type that is not made here; NULL when it is not known. */
+static const Slots *source_of(PyObject *type) {
+    const Slots *donor = donor_of(type);
+    return donor ? donor : is_transparent(type) ? donor_of(&PyBaseObject_Type) : NULL;
+}
+
 void ask_about_base(PyObject *base) {
     if (is_type(base) && is_known_static(base)) donor_made(base);
 }
@@ -210,9 +226,9 @@ int is_known_base(PyObject *base) {
     if (!mro || !py_is_tuple(mro)) return 0;
     for (Py_ssize_t i = 0, n = PyTuple_Size(mro); i < n; i++) {
         PyObject *type = PyTuple_GetItem(mro, i);
-        if (!is_made_here(type) && !is_known_static(type)) return 0;
+        if (!is_made_here(type) && !is_known_static(type) && !is_transparent(type)) return 0;
     }
-    return is_made_here(base) || donor_of(base) != NULL;
+    return is_made_here(base) || source_of(base) != NULL;
 }
 
 enum Kind kind_of(PyObject *name, PyObject *value) {
@@ -232,20 +248,23 @@ typedef struct Look {
 /* One group of which a class that is not in the base's MRO has a name. 1, or 0 when it is not known. `value`: the base's; ours on return. */
 static int resolve(const Look *look, uint32_t group, void **value) {
     const Group *g = &slot_table.groups[group];
-    int no_hash = 0, other = 0;
+    int no_hash = 0, other = 0, of_object = g->offset != facts.abi->class_new; /* of_object: all that is found is object's own */
     for (uint32_t r = g->first; r < g->end; r++) {
-        PyObject *found = NULL;
+        PyObject *name = slot_table.rows[r].name, *found = NULL;
         Py_ssize_t at = 0;
-        for (; at < look->count && !found; at++) found = PyDict_GetItemWithError(dict_of(PyTuple_GetItem(look->mro, at)), slot_table.rows[r].name);
+        for (; at < look->count && !found; at++) found = PyDict_GetItemWithError(dict_of(PyTuple_GetItem(look->mro, at)), name);
         if (!found) continue;
-        switch (kind_of(slot_table.rows[r].name, found)) {
+        switch (kind_of(name, found)) {
         case GENERIC: *value = g->function; return 1;
         case NO_HASH: no_hash |= look->own[at - 1]; break;
         case OTHER: other |= look->own[at - 1]; break;
         }
+        of_object &= PyDict_GetItemWithError(dict_of(&PyBaseObject_Type), name) == found;
     }
     if (no_hash) *value = facts.hash_of_none;
-    return !other;
+    if (!other) return 1;
+    *value = donor_of(&PyBaseObject_Type)->values[group];
+    return of_object;
 }
 
 /* Fills look->own. 0 when the base's MRO is not a part of the class's, in its order. */
@@ -266,7 +285,7 @@ int slots_predict(PyObject *type, Slots *slots) {
     PyObject *base = base_of(type), *dict = dict_of(type), *mro = mro_of(type), *base_mro = base ? mro_of(base) : NULL;
     if (!dict || !mro || !base_mro || !py_is_dict(dict) || !py_is_tuple(mro) || !py_is_tuple(base_mro) || PyTuple_GetItem(mro, 0) != type || (flags_of(type) & FLAG_HAS_VECTORCALL)) return 0;
     const int from_class = is_made_here(base);
-    const Slots *donor = from_class ? NULL : donor_of(base);
+    const Slots *donor = from_class ? NULL : source_of(base);
     if (!from_class && !donor) return 0;
     Look look = {.mro = mro, .count = PyTuple_Size(mro)};
     if (!compare_orders(&look, base_mro)) return 0;

@@ -30,7 +30,7 @@ const rules: readonly (readonly [string, string, string])[] = [
   ["bases", "a base that is no class", "try: type('A', (5,), {'__module__': 'm'})\nexcept TypeError: pass"],
   ["bases", "two bases, one with a name to be asked for", "class M(type):\n    def __getattribute__(cls, n): return super().__getattribute__(n)\nB = M('B', (), {'__module__': 'm'})\nC = type('C', (), {'__module__': 'm'})\nmark()\nM('A', (B, C), {'__module__': 'm'})"],
   ["bases", "two bases, one with a __name__ of its metaclass's", "class M(type): __name__ = property(lambda c: 'x')\nB = M('B', (), {'__module__': 'm'})\nC = type('C', (), {'__module__': 'm'})\nmark()\nM('A', (B, C), {'__module__': 'm'})"],
-  ["namespace", "no __module__", "type('A', (), {})"],
+  ["namespace", "no __module__, and globals with other keys", "globals()[5] = 1\ntype('A', (), {})"],
   ["values", "__set_name__", "class N:\n    def __set_name__(self, o, n): pass\nn = N()\nmark()\ntype('A', (), {'__module__': 'm', 'n': n})"],
   ["values", "a wrapper as a method", "type('A', (), {'__module__': 'm', '__repr__': object.__repr__})"],
   ["values", "a C type's __new__", "type('A', (), {'__module__': 'm', '__new__': object.__new__})"],
@@ -72,7 +72,7 @@ describe.each(served().filter((each) => !isKnown(each) && each.python !== undefi
   }, 60_000);
 });
 
-for (const { name: title, python } of served().filter(isKnown)) {
+for (const { name: title, version, python } of served().filter(isKnown)) {
   describe.skipIf(python === undefined)(title, () => {
     let world: World;
     beforeAll(() => {
@@ -119,6 +119,7 @@ for (const { name: title, python } of served().filter(isKnown)) {
     it("a class like those below is made fast", () => {
       expect(JSON.parse(program(`type('A', (), {'__module__': 'm', '__len__': lambda s: 1, '__slots__': ('a',), 'x': 1})\n${since}`))).toEqual({ fast: 1, anew: 0, stock: {} });
       expect(JSON.parse(program(`class M(type): pass\nB = M('B', (), {'__module__': 'm'})\nC = type('C', (), {'__module__': 'm'})\nmark()\nM('A', (B, C), {'__module__': 'm'})\n${since}`))).toEqual({ fast: 1, anew: 0, stock: {} });
+      expect(JSON.parse(program(`A = type('A', (), {})\nassert A.__module__ == '__main__'\n${since}`))).toEqual({ fast: 1, anew: 0, stock: {} });
       expect(JSON.parse(program(`class B:\n    def __init_subclass__(cls): pass\nmark()\nclass A(B, KeyError):\n    def __init__(self): super().__init__()\n${since}`))).toEqual({ fast: 1, anew: 0, stock: {} });
     }, 60_000);
 
@@ -132,8 +133,14 @@ for (const { name: title, python } of served().filter(isKnown)) {
     }, 60_000);
 
     it("a second base with a wrapper: the class is made anew by stock, and the first is gone", () => {
-      const text = "class B: __repr__ = object.__repr__\nclass C: pass\nmark()\nclass A(C, B): me = lambda s: __class__\nprint(C.__subclasses__() == [A], A().me() is A)\n";
+      const text = "class B: __repr__ = BaseException.__repr__\nclass C: pass\nmark()\nclass A(C, B): me = lambda s: __class__\nprint(C.__subclasses__() == [A], A().me() is A)\n";
       expect(program(`${text}${since}`).split("\n").map((line) => line.trim())).toEqual(["True True", '{"fast": 0, "anew": 1, "stock": {}}']);
+    }, 60_000);
+
+    it.runIf(version !== "3.11")("typing.Generic, a C type without slots: fast; not once it got one", () => {
+      const text = "import typing\nmark()\nclass A(typing.Generic[typing.TypeVar('T')]): pass\nclass B(A[int]):\n    def __len__(self): return 2\nprint(len(B()))\n";
+      expect(program(`${text}${since}`).split("\n").map((line) => line.trim())).toEqual(["2", '{"fast": 2, "anew": 0, "stock": {}}']);
+      expect(program(`import typing\ntyping.Generic.__len__ = lambda s: 7\n${text}print(len(A()))\n${since}`).split("\n").map((line) => line.trim())).toEqual(["2", "7", '{"fast": 0, "anew": 0, "stock": {"bases": 2}}']);
     }, 60_000);
 
     it("is off unless asked for, and says why", () => {
