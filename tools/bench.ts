@@ -5,7 +5,7 @@
  *
  * A run of all the imports with 21 rounds or more is also written to bench/RESULTS.md.
  */
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { PycdsError } from "../src/base/errors.ts";
@@ -85,21 +85,22 @@ async function main(argv: readonly string[]): Promise<void> {
   if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
   process.stdout.write(values.json ? `${JSON.stringify(run.report, null, 2)}\n` : renderText(run));
   const results = values.results ?? (quotable(run) ? join(checkout, "bench", "RESULTS.md") : undefined);
-  if (results !== undefined) await writeFile(results, resultsFile(run, argv));
+  if (results !== undefined) await writeFile(results, await resultsFile(run, argv));
 }
 
 function quotable(run: BenchRun): boolean {
   return !run.cold && run.rounds >= quotedRounds && run.measured.filter((one) => one.counted).length >= 7;
 }
 
-/** The results as a file that anybody can compare with theirs: no path of this machine in it. */
-function resultsFile(run: BenchRun, argv: readonly string[]): string {
+/** The results as a file that anybody can compare with theirs: no path of this machine in it; behind them what was found by hand. */
+async function resultsFile(run: BenchRun, argv: readonly string[]): Promise<string> {
   const shown = argv.flatMap((word, index) => {
     const before = argv[index - 1];
     if ([word, before].some((one) => one === "--results" || one === "--dir")) return [];
     return [before === "--python" ? `python${run.report.python.replace(/\.\d+$/, "")}` : word];
   });
-  return `# Measured\n\n${renderMarkdown(run, ["npm run bench --", ...shown].join(" "))}`;
+  const profile = await readFile(join(checkout, "bench", "PROFILE.md"), "utf8");
+  return `# Measured\n\n${renderMarkdown(run, ["npm run bench --", ...shown].join(" ")).trimEnd()}\n\n${profile}`;
 }
 
 try {
