@@ -157,14 +157,18 @@ typedef struct PycdsWarmHeader {
     uint64_t stack_saved; /* from here to stack_high its contents are in the image */
     uint64_t stack_offset; /* file offset of these contents */
     uint64_t stack_floor; /* end of what lies below the stack's room, which a larger RLIMIT_STACK may extend it to */
+    uint64_t sizes_offset; /* file offset of JSON for people and tools: bytes of Python objects by module */
+    uint64_t sizes_size; /* bytes */
     uint32_t names_offset; /* u64 digests, ascending: top-level names that imports found or missed, and that a file beside the program would take over */
     uint32_t name_count;
     uint32_t folder; /* string: the current folder that the image was built in */
+    uint32_t renew_offset; /* u32 strings: a lock file, then the command that builds the image again once it is too old */
+    uint32_t renew_count;
     uint32_t hot_offset; /* u64 ranges of pages that every start writes to: address, and in its low 12 bits the number of pages */
     uint32_t hot_count;
     uint32_t reserved; /* 0 */
 } PycdsWarmHeader;
-_Static_assert(sizeof(PycdsWarmHeader) == 232, "PycdsWarmHeader");
+_Static_assert(sizeof(PycdsWarmHeader) == 256, "PycdsWarmHeader");
 _Static_assert(offsetof(PycdsWarmHeader, magic) == 0, "PycdsWarmHeader.magic");
 _Static_assert(offsetof(PycdsWarmHeader, byte_order) == 8, "PycdsWarmHeader.byte_order");
 _Static_assert(offsetof(PycdsWarmHeader, format_version) == 12, "PycdsWarmHeader.format_version");
@@ -204,12 +208,16 @@ _Static_assert(offsetof(PycdsWarmHeader, stack_high) == 176, "PycdsWarmHeader.st
 _Static_assert(offsetof(PycdsWarmHeader, stack_saved) == 184, "PycdsWarmHeader.stack_saved");
 _Static_assert(offsetof(PycdsWarmHeader, stack_offset) == 192, "PycdsWarmHeader.stack_offset");
 _Static_assert(offsetof(PycdsWarmHeader, stack_floor) == 200, "PycdsWarmHeader.stack_floor");
-_Static_assert(offsetof(PycdsWarmHeader, names_offset) == 208, "PycdsWarmHeader.names_offset");
-_Static_assert(offsetof(PycdsWarmHeader, name_count) == 212, "PycdsWarmHeader.name_count");
-_Static_assert(offsetof(PycdsWarmHeader, folder) == 216, "PycdsWarmHeader.folder");
-_Static_assert(offsetof(PycdsWarmHeader, hot_offset) == 220, "PycdsWarmHeader.hot_offset");
-_Static_assert(offsetof(PycdsWarmHeader, hot_count) == 224, "PycdsWarmHeader.hot_count");
-_Static_assert(offsetof(PycdsWarmHeader, reserved) == 228, "PycdsWarmHeader.reserved");
+_Static_assert(offsetof(PycdsWarmHeader, sizes_offset) == 208, "PycdsWarmHeader.sizes_offset");
+_Static_assert(offsetof(PycdsWarmHeader, sizes_size) == 216, "PycdsWarmHeader.sizes_size");
+_Static_assert(offsetof(PycdsWarmHeader, names_offset) == 224, "PycdsWarmHeader.names_offset");
+_Static_assert(offsetof(PycdsWarmHeader, name_count) == 228, "PycdsWarmHeader.name_count");
+_Static_assert(offsetof(PycdsWarmHeader, folder) == 232, "PycdsWarmHeader.folder");
+_Static_assert(offsetof(PycdsWarmHeader, renew_offset) == 236, "PycdsWarmHeader.renew_offset");
+_Static_assert(offsetof(PycdsWarmHeader, renew_count) == 240, "PycdsWarmHeader.renew_count");
+_Static_assert(offsetof(PycdsWarmHeader, hot_offset) == 244, "PycdsWarmHeader.hot_offset");
+_Static_assert(offsetof(PycdsWarmHeader, hot_count) == 248, "PycdsWarmHeader.hot_count");
+_Static_assert(offsetof(PycdsWarmHeader, reserved) == 252, "PycdsWarmHeader.reserved");
 
 /* A range of memory with one protection and one source. Segments of one original stand together; the main stack is none of them. */
 typedef struct PycdsWarmSegment {

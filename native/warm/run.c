@@ -60,6 +60,12 @@ static PyObject *strings(char *const *text, size_t count) {
 /* The parent waits until the command line has read the child's memory and killed it. */
 _Noreturn static void wait_for_reader(pid_t child) {
     int status = 0;
+    siginfo_t ended = {0};
+    if (waitid(P_PID, (id_t)child, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid == 0) {
+        PyObject *measured = driver_call("measure", Py_BuildValue("()"));
+        if (measured == NULL) PyErr_Clear();
+        Py_DecRef(measured);
+    }
     while (waitpid(child, &status, 0) < 0)
         if (errno != EINTR) give_up("the parked process is lost");
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) _exit(0);

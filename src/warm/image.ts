@@ -1,5 +1,5 @@
 /** From a parked process to an image: reads like a linker's main. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { PycdsError } from "../base/errors.ts";
 import { viewOf } from "../image/codec.ts";
@@ -38,6 +38,10 @@ export interface ImageRequest {
   readonly pycds: string;
   /** Values that must not be in an image unnoticed, by the names of their variables. */
   readonly secrets: Readonly<Record<string, string>>;
+  /** A lock file and the command that builds the image again, or empty. */
+  readonly renew: readonly string[];
+  /** How it is built again, as data. */
+  readonly origin: unknown;
 }
 
 export interface ImageResult {
@@ -92,7 +96,7 @@ export async function makeImage(parked: Parked, request: ImageRequest, file: num
     const written = await writeImage(file, {
       restorer: request.restorer, plan, memory, state: parked.state, signals: parked.signals, folders, variables, prefixed,
       command: request.command, names: nameDigests(facts.names), folder: facts.folder, flags: flagsOf(facts, request), owner: request.owner,
-      created: request.created, expires: request.expires, erased, meta: metaOf(facts, request, plan, mappings),
+      renew: request.renew, sizes: () => waitForSizes(request.work), created: request.created, expires: request.expires, erased, meta: metaOf(facts, request, plan, mappings),
     });
     return {
       facts, size: written.size, memory: written.memory, dirty: plan.dirtyPages * pageSize, secrets: found,
@@ -101,6 +105,15 @@ export async function makeImage(parked: Parked, request: ImageRequest, file: num
     };
   });
 }
+
+/** The parked process's parent measures while its memory is read. An image without sizes is one, too. */
+async function waitForSizes(work: string): Promise<Uint8Array> {
+  const file = join(work, "sizes.json");
+  for (const until = Date.now() + longestMeasuring; !existsSync(file) && Date.now() < until;) await new Promise((wake) => setTimeout(wake, 2));
+  return existsSync(file) ? readFileSync(file) : Buffer.from("{}");
+}
+
+const longestMeasuring = 20_000;
 
 function flagsOf(facts: WarmFacts, request: ImageRequest): number {
   return (request.sealed ? warmFlag.sealed : 0) | (facts.interpreter ? warmFlag.interpreter : 0) | (facts.safePath ? warmFlag.safePath : 0) |
@@ -148,7 +161,7 @@ function findSecrets(plan: Plan, memory: ProcessMemory, secrets: Readonly<Record
 
 function metaOf(facts: WarmFacts, request: ImageRequest, plan: Plan, mappings: readonly Mapping[]): unknown {
   return {
-    pycds: request.pycds, python: facts.version, executable: facts.executable, prefix: facts.prefix, exit: request.exit,
+    pycds: request.pycds, request: request.origin, python: facts.version, executable: facts.executable, prefix: facts.prefix, exit: request.exit,
     modules: facts.modules.map(([name]) => name).sort(), generators: facts.generators,
     dirtyBytes: plan.dirtyPages * pageSize,
     mappings: mappings.filter(({ name }) => name !== "[vsyscall]").map(({ name, start, end, protection }) => ({ name, address: start, size: end - start, protection })),

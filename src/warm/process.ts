@@ -18,6 +18,8 @@ export interface Mapping {
   /** Two-letter flags, such as `wf` (wiped on fork). */
   readonly flags: ReadonlySet<string>;
   readonly protectionKey: number;
+  /** Bytes in memory: those that other processes have too, and its own. */
+  readonly resident: { readonly shared: number; readonly private: number };
 }
 
 /** What is at a page. */
@@ -51,13 +53,19 @@ export function parseMappings(text: string): Mapping[] {
       found.push({
         start: Number.parseInt(start, 16), end: Number.parseInt(end, 16), offset: Number.parseInt(offset, 16),
         protection: (r === "r" ? 1 : 0) | (w === "w" ? 2 : 0) | (x === "x" ? 4 : 0),
-        shared: sharing === "s", name, deleted: path.endsWith(" (deleted)"), flags: new Set(), protectionKey: 0,
+        shared: sharing === "s", name, deleted: path.endsWith(" (deleted)"), flags: new Set(), protectionKey: 0, resident: { shared: 0, private: 0 },
       });
       continue;
     }
     const last = found.at(-1);
     if (last === undefined) continue;
     if (line.startsWith("VmFlags:")) last.flags = new Set(line.slice(8).trim().split(/\s+/));
+    const kilobytes = /^(Shared|Private)_(?:Clean|Dirty): +(\d+) kB/.exec(line);
+    if (kilobytes !== null) {
+      const bytes = 1024 * Number(kilobytes[2]);
+      const { shared, private: own } = last.resident;
+      last.resident = kilobytes[1] === "Shared" ? { shared: shared + bytes, private: own } : { shared, private: own + bytes };
+    }
     if (line.startsWith("ProtectionKey:")) last.protectionKey = Number.parseInt(line.slice(14), 10);
   }
   return found;

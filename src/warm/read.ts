@@ -25,6 +25,8 @@ export interface WarmImage {
   readonly variables: readonly Variable[];
   readonly command: readonly string[];
   readonly hot: readonly HotRange[];
+  /** Bytes of Python objects by module. */
+  readonly sizes: unknown;
   readonly meta: unknown;
   /** Where the tables begin in the file. */
   readonly base: number;
@@ -70,6 +72,7 @@ export function readWarm(bytes: Uint8Array, file: string): WarmImage {
   if (header.hot_offset + 8 * header.hot_count > tables.byteLength) throw damaged("a table lies outside the tables", base + header.hot_offset);
   return {
     header, state, base,
+    sizes: JSON.parse(utf8(bytes.subarray(Number(header.sizes_offset), Number(header.sizes_offset + header.sizes_size))) ?? "null") as unknown,
     hot: Array.from({ length: header.hot_count }, (_, index) => Number(view.getBigUint64(header.hot_offset + 8 * index, true))).map((word) => ({ address: word - (word % pageSize), pages: word % pageSize })),
     segments: table(warmCodecs.segment, header.segments_offset, header.segment_count),
     originals: table(warmCodecs.file, header.files_offset, header.file_count).map(({ path, mtime_ns, ctime_ns, size, inode, digest }) => ({ path: string(path), mtimeNs: mtime_ns, ctimeNs: ctime_ns, size, inode, digest })),

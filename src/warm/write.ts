@@ -38,6 +38,10 @@ export interface ImageInput {
   /** Seconds since 1970. */
   readonly created: number;
   readonly expires: number;
+  /** A lock file and a command; empty: the image is not renewed. */
+  readonly renew: readonly string[];
+  /** JSON: bytes of Python objects by module. Asked for last. */
+  readonly sizes: () => Promise<Uint8Array>;
   /** For people and tools. */
   readonly meta: unknown;
   /** Ranges of memory whose bytes are written as zeros. */
@@ -140,6 +144,9 @@ function makeTables(input: ImageInput, base: number): { tables: Uint8Array; head
   const command = new ByteWriter();
   for (const word of input.command) command.u32(strings.add(word));
   const command_offset = bytes(command.done());
+  const renew = new ByteWriter();
+  for (const word of input.renew) renew.u32(strings.add(word));
+  const renew_offset = bytes(renew.done());
   const vdso = new Uint8Array(plan.vdso?.size ?? 0);
   if (plan.vdso !== undefined) input.memory.read(plan.vdso.address, vdso);
   const vdso_offset = bytes(vdso);
@@ -168,7 +175,7 @@ function makeTables(input: ImageInput, base: number): { tables: Uint8Array; head
     strings_offset, strings_size: text.byteLength, vdso_offset, vdso_size: vdso.byteLength, meta_offset, meta_size: meta.byteLength,
     vdso_address: BigInt(plan.vdso?.address ?? 0), stack_low: BigInt(plan.stack.low), stack_high: BigInt(plan.stack.high),
     stack_saved: BigInt(plan.stack.saved), stack_offset: BigInt(base + tablesSize + stackOffset), stack_floor: BigInt(plan.stack.floor),
-    names_offset, name_count: input.names.length, folder, hot_offset, hot_count: 0, reserved: 0,
+    names_offset, name_count: input.names.length, folder, hot_offset, hot_count: 0, reserved: 0, renew_offset, renew_count: input.renew.length, sizes_offset: 0n, sizes_size: 0n,
   };
   return { tables, header, data };
 }
@@ -208,12 +215,15 @@ export async function writeImage(file: number, input: ImageInput): Promise<Writt
       at += bytes.byteLength;
     }
   }
+  const sizes = await input.sizes();
+  digest.update(sizes);
+  write(file, sizes, at);
   const view = viewOf(tables);
-  warmCodecs.header.write(view, 0, { ...header, memory_digest: digest.digest() });
+  warmCodecs.header.write(view, 0, { ...header, file_size: BigInt(at + sizes.byteLength), sizes_offset: BigInt(at), sizes_size: BigInt(sizes.byteLength), memory_digest: digest.digest() });
   view.setBigUint64(warmCodecs.header.offsetOf("tables_digest"), tablesDigest(tables), true);
   write(file, tables, base);
   write(file, restorer, 0);
-  return { size: at, memory: at - base - tables.byteLength };
+  return { size: at + sizes.byteLength, memory: at - base - tables.byteLength };
 }
 
 function erase(bytes: Uint8Array, address: number, ranges: NonNullable<ImageInput["erased"]>): void {

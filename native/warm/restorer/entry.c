@@ -56,6 +56,7 @@ __attribute__((used)) void restorer_main(uint64_t *kernel_stack) {
     check_machine();
     check_files();
     check_beside();
+    check_age();
 
     if (!args_copy()) refuse("no room for the arguments", NULL);
     map_memory();

@@ -46,6 +46,8 @@ static void check_strings(void) {
     const uint32_t *command = image_table(header->command_offset);
     for (uint32_t i = 0; i < header->command_count; i++) check_string(command[i]);
     check_string(header->folder);
+    const uint32_t *renew = image_table(header->renew_offset);
+    for (uint32_t i = 0; i < header->renew_count; i++) check_string(renew[i]);
     const PycdsWarmFile *file = image_table(header->files_offset);
     for (uint32_t i = 0; i < header->file_count; i++) check_string(file[i].path);
     const PycdsWarmFolder *folder = image_table(header->folders_offset);
@@ -106,6 +108,8 @@ void image_open(void) {
     check_table(&h, h.variables_offset, h.variable_count, sizeof(PycdsWarmVariable));
     check_table(&h, h.command_offset, h.command_count, sizeof(uint32_t));
     check_table(&h, h.names_offset, h.name_count, sizeof(uint64_t));
+    check_table(&h, h.renew_offset, h.renew_count, sizeof(uint32_t));
+    if (h.renew_count > 16) broken("a string lies outside the image");
     check_table(&h, h.hot_offset, h.hot_count, sizeof(uint64_t));
     check_table(&h, h.strings_offset, h.strings_size, 1);
     check_table(&h, h.vdso_offset, h.vdso_size, 1);

@@ -7,6 +7,7 @@
  *   image.c  opens the image, checks header and tables
  *   check.c  is it still valid here? (environment, files, CPU, vDSO)
  *   beside.c is a module beside the program that stock would import?
+ *   renew.c  too old: built again in the background
  *   map.c    the address space
  *   kernel.c what the kernel keeps for a process: brk, signals, thread
  *   say.c    PYCDS, PYCDS_LOG; refusing: the program is started the normal way
@@ -86,12 +87,13 @@ const char *image_string(uint32_t reference);
 /* XXH3-64. */
 uint64_t digest_of(const char *text, size_t size);
 
-/* ---- check.c, beside.c, map.c, kernel.c ---- */
+/* ---- check.c, beside.c, renew.c, map.c, kernel.c ---- */
 
 void check_start(void);
 void check_environment(void);
 void check_files(void);
 void check_beside(void);
+void check_age(void);
 void check_machine(void);
 void map_memory(void);
 void restore_process(void);

@@ -1,12 +1,12 @@
 /** `pycds warm create`: run a program to its mark, park it, write the image. */
 import { chmodSync, closeSync, openSync, readFileSync, realpathSync, rmSync, statSync } from "node:fs";
-import { basename, isAbsolute, resolve } from "node:path";
+import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import type { Command } from "commander";
 import { pycdsVersion } from "../../archive/version.ts";
 import { PycdsError } from "../../base/errors.ts";
 import { makeImage } from "../../warm/image.ts";
 import type { ImageResult } from "../../warm/image.ts";
-import { nativeLibrary } from "../context.ts";
+import { nativeLibrary, packageFolder } from "../context.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { finishOutput, placeOutput, trackUnfinished } from "../files.ts";
 import { parkProgram, programIndex, resolveProgram } from "../parking.ts";
@@ -16,17 +16,19 @@ import { commonOptions, usageError } from "../usage.ts";
 
 /** What `create` and `install` can be told of an image. */
 export interface ImageOptions extends CommonOptions {
-  readonly preload?: string;
+  readonly preload?: string | undefined;
   readonly exit: string;
-  readonly allow?: readonly string[];
-  readonly watch?: readonly string[];
-  readonly park?: boolean;
-  readonly sealed?: boolean;
-  readonly rotate?: string;
+  readonly allow?: readonly string[] | undefined;
+  readonly watch?: readonly string[] | undefined;
+  readonly park?: boolean | undefined;
+  readonly sealed?: boolean | undefined;
+  readonly rotate?: string | undefined;
 }
 
 export interface CreateOptions extends ImageOptions {
   readonly output: string;
+  /** `install`: the command's name. */
+  readonly installed?: string;
   /** The image takes the place of the command itself; this is where its original is kept. */
   readonly original?: string;
 }
@@ -68,7 +70,7 @@ export function addImageOptions(command: Command): void {
     .option("--allow <names>", "extension modules that have not been checked", collect)
     .option("--watch <files>", "further files that make the image invalid when they change", collect)
     .option("--sealed", "check no module's files at a start, only what is mapped")
-    .option("--rotate <age>", "refuse the image when it is older, e.g. 12h or 7d");
+    .option("--rotate <age>", "build the image again, in the background, when it is older, e.g. 12h or 7d");
 }
 
 /** Builds the image; the file appears whole or not at all. */
@@ -94,6 +96,8 @@ export async function createImage(context: Context, options: CreateOptions, word
           embedded: [nativeLibrary("pycds_launch_warm.so"), nativeLibrary("pycds_warm.so")].map((library) => realpathSync(library)), watch: [...(options.watch ?? []).map((name) => resolve(context.cwd, name)), ...(options.original === undefined ? [] : [options.original])],
           ...(options.original === undefined ? {} : { replaces: place.target }),
           sealed: options.sealed === true, owner: process.geteuid?.() ?? 0, created, expires, exit: options.exit, pycds: pycdsVersion, secrets: secretsOf(context),
+          renew: options.rotate === undefined ? [] : [renewalLock(place.target), process.execPath, join(packageFolder, "bin/pycds"), "warm", "renew", "--quiet", place.target],
+          origin: originOf(context, options, words),
         }, file);
       } finally {
         closeSync(file);
@@ -108,6 +112,17 @@ export async function createImage(context: Context, options: CreateOptions, word
     rmSync(place.temporary, { force: true });
     trackUnfinished(place.temporary, false);
   }
+}
+
+/** One start of many renews an image; the lock is removed when that is done. */
+export function renewalLock(image: string): string {
+  return join(dirname(image), `.${basename(image)}.renewing`);
+}
+
+/** What `warm renew` needs. */
+function originOf(context: Context, options: CreateOptions, words: readonly string[]): unknown {
+  const { preload, exit, allow, watch, park, sealed, rotate, installed } = options;
+  return { cwd: context.cwd, words: [options.installed === undefined ? resolveProgram(context, words[0] ?? "") : words[0], ...words.slice(1)], installed, options: { preload, exit, allow, watch, park, sealed, rotate } };
 }
 
 /** The program and a script by absolute path, since starts come from anywhere. */

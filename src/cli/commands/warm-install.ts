@@ -10,6 +10,7 @@ import { collectFaults, countText, printResult } from "../report.ts";
 import { commonOptions, usageError } from "../usage.ts";
 import { addImageOptions, createImage } from "./warm-create.ts";
 import type { ImageOptions } from "./warm-create.ts";
+import type { ImageResult } from "../../warm/image.ts";
 
 interface WarmVenvOptions extends CommonOptions {
   readonly venv?: string;
@@ -26,18 +27,7 @@ export function addWarmInstall(program: Command, context: Context): void {
     const bin = binFolder(context, options);
     const places = collectFaults(names, (name) => ({ name, ...warmPlace(bin, name) }));
     const installed: { name: string; size: number }[] = [];
-    for (const place of places) {
-      // an image that is there already gives way first: it is the command itself, under its own name, that is parked
-      if (warmCommands(bin).includes(place.name)) restoreOriginal(place, isImage);
-      keepOriginal(place);
-      try {
-        const { size } = await createImage(context, { ...options, output: place.command, original: place.original }, [place.command]);
-        installed.push({ name: place.name, size });
-      } catch (error) {
-        restoreOriginal(place, isImage);
-        throw error;
-      }
-    }
+    for (const { name } of places) installed.push({ name, size: (await installImage(context, bin, name, options)).size });
     printResult(context, options, { installed }, () => installed.map(({ name, size }) => `${join(bin, name)}: ${(size / 1e6).toFixed(1)} MB`).join("\n"));
   });
   command.addHelpText("after", `
@@ -46,6 +36,20 @@ The originals are kept in bin/.pycds-warm and started where an image is refused.
 Examples:
   pycds warm install --venv .venv aws black
   pycds warm install --venv .venv --exit exact django-admin`);
+}
+
+/** Puts an image in the place of one command. */
+export async function installImage(context: Context, bin: string, name: string, options: ImageOptions): Promise<ImageResult> {
+  const place = warmPlace(bin, name);
+  // an image that is there already gives way first: it is the command itself, under its own name, that is parked
+  if (warmCommands(bin).includes(name)) restoreOriginal(place, isImage);
+  keepOriginal(place);
+  try {
+    return await createImage(context, { ...options, output: place.command, original: place.original, installed: name }, [place.command]);
+  } catch (error) {
+    restoreOriginal(place, isImage);
+    throw error;
+  }
 }
 
 export function addWarmUninstall(program: Command, context: Context): void {

@@ -4,6 +4,7 @@ import type { Context } from "../context.ts";
 import { addWarmCreate } from "./warm-create.ts";
 import { addWarmInspect } from "./warm-inspect.ts";
 import { addWarmInstall, addWarmUninstall } from "./warm-install.ts";
+import { addWarmRenew } from "./warm-renew.ts";
 import { addWarmRun } from "./warm-run.ts";
 import { addWarmVerify } from "./warm-verify.ts";
 
@@ -13,7 +14,7 @@ export function addWarm(program: Command, context: Context): void {
     .description("images of processes that have finished their imports: programs that start in milliseconds")
     .enablePositionalOptions()
     .passThroughOptions();
-  for (const add of [addWarmCreate, addWarmRun, addWarmInspect, addWarmVerify, addWarmInstall, addWarmUninstall]) add(warm, context);
+  for (const add of [addWarmCreate, addWarmRun, addWarmInspect, addWarmVerify, addWarmRenew, addWarmInstall, addWarmUninstall]) add(warm, context);
   warm.addHelpText("after", `
 Examples:
   pycds warm create -o py-fast --preload boto3,requests -- python
