@@ -10,14 +10,15 @@
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { availableParallelism, cpus, loadavg, release, tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { PycdsError } from "../src/base/errors.ts";
 import { checkout } from "../src/bench/index.ts";
 import { alignRows, markdownRows } from "../src/bench/table.ts";
 import { benchToolchain } from "../src/bench/toolchain.ts";
 import type { ToolchainReport } from "../src/bench/toolchain.ts";
+import { needed, readArguments, wholeNumber } from "./arguments.ts";
 
-const { values } = parseArgs({
+const usage = "npm run bench:build -- --venv VENV … --import NAME --rounds N --results FILE --json";
+const { values } = readArguments({
   options: {
     venv: { type: "string", multiple: true, default: [] },
     import: { type: "string", default: "boto3" },
@@ -25,12 +26,9 @@ const { values } = parseArgs({
     results: { type: "string" },
     json: { type: "boolean", default: false },
   },
-});
-const rounds = Number(values.rounds);
-if (values.venv.length === 0 || !(rounds >= 1)) {
-  process.stderr.write("usage: npm run bench:build -- --venv VENV … [--import NAME] [--rounds N] [--results FILE] [--json]\n");
-  process.exit(2);
-}
+}, usage);
+const rounds = wholeNumber(values.rounds, "--rounds");
+const venvs = needed(values.venv, "--venv", usage);
 
 /** What the issue asks for, where it names a figure. */
 const wanted: ReadonlyMap<string, string> = new Map([["import boto3, empty cache", "1 s"], ["whole venv, empty cache", "15 s, 1 GiB"], ["whole venv, boto3 changed", "2 s"]]);
@@ -58,7 +56,7 @@ const scratch = await mkdtemp(join(tmpdir(), "pycds-bench-build-"));
 const begin = await versions();
 try {
   const reports: ToolchainReport[] = [];
-  for (const [number, venv] of values.venv.entries()) {
+  for (const [number, venv] of venvs.entries()) {
     const own = await mkdtemp(join(scratch, `${number}-`));
     reports.push(await benchToolchain({
       venv, module: values.import, rounds, scratch: own, env: process.env, pycds: [process.execPath, join(checkout, "bin", "pycds")],

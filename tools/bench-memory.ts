@@ -14,13 +14,13 @@ import { appendFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { parseArgs } from "node:util";
 import { buildArchive, installInto, traceCommand } from "../src/bench/archive.ts";
 import type { Toolchain } from "../src/bench/archive.ts";
 import { checkout } from "../src/bench/pairs.ts";
 import { cleanEnv, mustRun } from "../src/bench/process.ts";
 import { venvPython } from "../src/bench/scratch.ts";
 import { median } from "../src/bench/stats.ts";
+import { needed, readArguments, wholeNumber } from "./arguments.ts";
 
 /** KiB, summed over the processes. */
 interface Memory {
@@ -30,7 +30,8 @@ interface Memory {
   readonly dirty: number;
 }
 
-const { values } = parseArgs({
+const usage = "npm run bench:memory -- --venv VENV … --import NAME --processes N --rounds N --results FILE";
+const { values } = readArguments({
   options: {
     venv: { type: "string", multiple: true, default: [] },
     import: { type: "string", default: "boto3" },
@@ -38,13 +39,10 @@ const { values } = parseArgs({
     rounds: { type: "string", default: "3" },
     results: { type: "string" },
   },
-});
-const processes = Number(values.processes);
-const rounds = Number(values.rounds);
-if (values.venv.length === 0 || !(processes >= 1) || !(rounds >= 1)) {
-  process.stderr.write("usage: npm run bench:memory -- --venv VENV … [--import NAME] [--processes N] [--rounds N] [--results FILE]\n");
-  process.exit(2);
-}
+}, usage);
+const processes = wholeNumber(values.processes, "--processes");
+const rounds = wholeNumber(values.rounds, "--rounds");
+const venvs = needed(values.venv, "--venv", usage);
 
 /** Starts all, waits until each has imported, measures while all of them live. */
 async function measure(python: string): Promise<Memory> {
@@ -95,7 +93,7 @@ async function compare(venv: string, scratch: string): Promise<string[]> {
 const scratch = await mkdtemp(join(tmpdir(), "pycds-memory-"));
 try {
   const rows: string[] = [];
-  for (const [number, venv] of values.venv.entries()) rows.push(...await compare(venv, await mkdtemp(join(scratch, `${number}-`))));
+  for (const [number, venv] of venvs.entries()) rows.push(...await compare(venv, await mkdtemp(join(scratch, `${number}-`))));
   const table = [
     `\n\`import ${values.import}\`, ${processes} processes at a time, MiB a process, medians of ${rounds} rounds (\`npm run bench:memory\`):\n`,
     "| CPython | arm | PSS | private and written | RSS |", "| --- | --- | ---: | ---: | ---: |", ...rows, "",

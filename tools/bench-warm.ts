@@ -14,20 +14,20 @@ import { mkdtempSync, readFileSync, realpathSync, rmSync, statSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { probePython } from "../src/bench/python.ts";
 import { scratchFolder, scratchVenv } from "../src/bench/scratch.ts";
+import { readArguments, wholeNumber } from "./arguments.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-const { values: options } = parseArgs({
+const { values: options } = readArguments({
   options: {
     python: { type: "string", multiple: true, default: ["python3"] },
     rounds: { type: "string", default: "21" },
     modules: { type: "string", default: "json,requests,boto3,django.db.models,numpy,pandas" },
     output: { type: "string", default: join(root, "bench/RESULTS-WARM.md") },
   },
-});
-const rounds = Number(options.rounds);
+}, "npm run bench:warm -- --python EXE … --rounds N --modules json,requests --output FILE");
+const rounds = wholeNumber(options.rounds, "--rounds");
 const modules = options.modules.split(",");
 const first = join(root, "build/native/pycds_first");
 const scratch = realpathSync(mkdtempSync(join(tmpdir(), "pycds-bench-warm-")));

@@ -7,10 +7,10 @@
  */
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { PycdsError } from "../src/base/errors.ts";
 import { benchBasket, checkout, optIns, peers, quotedRounds, renderMarkdown, renderText } from "../src/bench/index.ts";
 import type { BenchRun, OptIn, Versus, Way } from "../src/bench/index.ts";
+import { readArguments, runScript, wholeNumber } from "./arguments.ts";
 
 const usage = `usage: npm run bench -- [--python EXE] [--rounds N] [--warmups N] [--vs stock,code-data-share]
                         [--cases NAME,… | imports | commands | overhead | all]
@@ -43,8 +43,8 @@ function wayOf(text: string | undefined): Way {
   throw new PycdsError("BENCH_USAGE", "cannot measure", `--way is "${text}"`, { next: "choose installed or environment" });
 }
 
-async function main(argv: readonly string[]): Promise<void> {
-  const { values } = parseArgs({
+async function main(argv: readonly string[]): Promise<undefined> {
+  const { values } = readArguments({
     args: [...argv],
     options: {
       python: { type: "string" },
@@ -61,7 +61,7 @@ async function main(argv: readonly string[]): Promise<void> {
       json: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
-  });
+  }, "npm run bench -- --rounds N --python EXE --vs stock,code-data-share --cases json,pass");
   if (values.help) {
     process.stdout.write(usage);
     return;
@@ -71,7 +71,7 @@ async function main(argv: readonly string[]): Promise<void> {
     pycds: [process.execPath, join(checkout, "bin", "pycds")],
     env: process.env,
     vs: versus(list(values.vs) ?? []),
-    rounds: Number(values.rounds),
+    rounds: wholeNumber(values.rounds, "--rounds"),
     warmups: Number(values.warmups),
     way: wayOf(values.way),
     also: alsoOf(list(values.also) ?? []),
@@ -103,15 +103,4 @@ async function resultsFile(run: BenchRun, argv: readonly string[]): Promise<stri
   return `# Measured\n\n${renderMarkdown(run, ["npm run bench --", ...shown].join(" ")).trimEnd()}\n\n${profile}`;
 }
 
-try {
-  await main(process.argv.slice(2));
-} catch (error) {
-  if (error instanceof TypeError && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS")) {
-    process.stderr.write(`pycds: error: cannot read the command line — ${error.message.split(".")[0] ?? ""} — use: npm run bench -- --rounds N --python EXE --vs stock,code-data-share --cases json,pass
-`);
-    process.exit(2);
-  }
-  if (!(error instanceof PycdsError)) throw error;
-  process.stderr.write(`\npycds: error: ${error.line}\n`);
-  process.exitCode = error.exit;
-}
+await runScript(async () => main(process.argv.slice(2)));

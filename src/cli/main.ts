@@ -36,7 +36,7 @@ async function makeProgram(context: Context, wanted: string | undefined): Promis
     .enablePositionalOptions()
     .exitOverride()
     // errors are written by reportUsage, in the form of all our errors
-    .configureOutput({ outputError: () => undefined })
+    .configureOutput({ outputError: () => undefined, writeErr: () => undefined })
     .addHelpText("after", `
 Start here:
   pycds run -- python app.py                     faster from the second time on
@@ -58,11 +58,12 @@ async function main(argv: readonly string[], context: Context): Promise<void> {
     process.exitCode = exitCode.usage;
     return;
   }
+  let program: Command | undefined;
   try {
-    const program = await makeProgram(context, argv[0]);
+    program = await makeProgram(context, argv[0]);
     await program.parseAsync(argv, { from: "user" });
   } catch (error) {
-    process.exitCode = error instanceof CommanderError ? reportUsage(context, argv, error) : reportError(context, error, asksDebug(argv));
+    process.exitCode = error instanceof CommanderError ? reportUsage(context, program, argv, error) : reportError(context, error, asksDebug(argv));
   }
 }
 
@@ -73,11 +74,16 @@ function asksDebug(argv: readonly string[]): boolean {
 }
 
 /** Help and version end here too, with status 0. */
-function reportUsage(context: Context, argv: readonly string[], error: CommanderError): number {
+function reportUsage(context: Context, program: Command | undefined, argv: readonly string[], error: CommanderError): number {
   if (error.exitCode === 0) return exitCode.done;
-  const command = commands.has(argv[0] ?? "") ? `${argv[0] ?? ""} ` : "";
-  const why = error.message.replace(/^error: /, "").replaceAll("\n", " ");
-  context.say(`pycds: error: cannot read the command line — ${why} — see: pycds ${command}--help`);
+  const words = ["pycds"];
+  for (let command = program; ; words.push(command.name())) {
+    command = command?.commands.find((each) => each.name() === argv[words.length - 1]);
+    if (command === undefined) break;
+  }
+  // commander's own answer to a command of commands alone is all of its help
+  const why = error.code === "commander.help" ? "a command is missing" : error.message.replace(/^error: /, "").replaceAll("\n", " ");
+  context.say(`pycds: error: cannot read the command line — ${why} — see: ${words.join(" ")} --help`);
   return exitCode.usage;
 }
 

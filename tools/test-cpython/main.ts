@@ -18,10 +18,10 @@
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { PycdsError, exitCode } from "../../src/base/errors.ts";
 import { builtPycds } from "../../test/support/built.ts";
 import { allPythons } from "../../test/support/pythons.ts";
+import { readArguments, runScript, wholeNumber } from "../arguments.ts";
 import { compare, differing } from "./compare.ts";
 import type { Comparison, Difference } from "./compare.ts";
 import { restoredModules, testModules, typesModules } from "./modules.ts";
@@ -176,12 +176,6 @@ function render({ version, release, skipped, modules }: VersionReport, { arm, ve
   return `${lines.join("\n")}\n`;
 }
 
-function count(text: string, option: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new PycdsError("TEST_USAGE", "cannot run CPython's tests", `${option} is "${text}"`, { next: "give a whole number of 1 or more" });
-  return value;
-}
-
 function chosenVersions(words: readonly string[]): readonly string[] {
   if (words.length === 0 || words.includes("all")) return versions;
   for (const word of words) {
@@ -191,7 +185,7 @@ function chosenVersions(words: readonly string[]): readonly string[] {
 }
 
 async function main(argv: readonly string[]): Promise<number> {
-  const { values, positionals } = parseArgs({
+  const { values, positionals } = readArguments({
     args: [...argv],
     allowPositionals: true,
     options: {
@@ -205,7 +199,7 @@ async function main(argv: readonly string[]): Promise<number> {
       json: { type: "boolean", default: false },
       verbose: { type: "boolean", default: false },
     },
-  });
+  }, "npm run test:cpython -- 3.13 --tests test_import,test_code --restored --types check --rounds N --jobs N --limit SECONDS --dir FOLDER --json --verbose");
   const cache = values.dir ?? join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "pycds-test-cpython");
   mkdirSync(cache, { recursive: true });
   const arm: Opposite = values.restored ? "restored" : "archived";
@@ -216,9 +210,9 @@ async function main(argv: readonly string[]): Promise<number> {
   const settings: Settings = {
     arm,
     ...(types === undefined ? {} : { types }),
-    rounds: count(values.rounds, "--rounds"),
-    jobs: count(values.jobs, "--jobs"),
-    limitSeconds: count(values.limit, "--limit"),
+    rounds: wholeNumber(values.rounds, "--rounds"),
+    jobs: wholeNumber(values.jobs, "--jobs"),
+    limitSeconds: wholeNumber(values.limit, "--limit"),
     cache,
     verbose: values.verbose,
     modules: values.tests?.split(",").filter(Boolean) ?? (types === undefined ? (arm === "restored" ? restoredModules : testModules) : typesModules),
@@ -232,11 +226,4 @@ async function main(argv: readonly string[]): Promise<number> {
   return good && reports.some((one) => one.modules.length > 0) ? exitCode.done : exitCode.no;
 }
 
-try {
-  process.exitCode = await main(process.argv.slice(2));
-} catch (error) {
-  const usage = error instanceof TypeError && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS");
-  if (!(error instanceof PycdsError) && !usage) throw error;
-  process.stderr.write(`pycds: error: ${error instanceof PycdsError ? error.line : (error as Error).message}\n`);
-  process.exitCode = error instanceof PycdsError ? error.exit : exitCode.usage;
-}
+await runScript(async () => main(process.argv.slice(2)));

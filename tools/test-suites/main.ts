@@ -13,10 +13,10 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { PycdsError, exitCode } from "../../src/base/errors.ts";
 import { builtPycds } from "../../test/support/built.ts";
 import { allPythons } from "../../test/support/pythons.ts";
+import { readArguments, runScript, wholeNumber } from "../arguments.ts";
 import { compare, differing } from "../test-cpython/compare.ts";
 import type { Comparison } from "../test-cpython/compare.ts";
 import { prepareVenvs, pinOf, suiteFolder } from "./prepare.ts";
@@ -80,14 +80,8 @@ function line(report: SuiteReport): string {
   return `  ${`${report.suite} ${report.version}`.padEnd(20)} ${parts.join(", ")}; ${served}; ${report.seconds.stock.toFixed(1)} s, ${report.seconds.archived.toFixed(1)} s`;
 }
 
-function whole(text: string, option: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new PycdsError("TEST_USAGE", "cannot run the suites", `${option} is "${text}"`, { next: "give a whole number of 1 or more" });
-  return value;
-}
-
 async function main(argv: readonly string[]): Promise<number> {
-  const { values, positionals } = parseArgs({
+  const { values, positionals } = readArguments({
     args: [...argv],
     allowPositionals: true,
     options: {
@@ -98,7 +92,8 @@ async function main(argv: readonly string[]): Promise<number> {
       json: { type: "boolean", default: false },
       verbose: { type: "boolean", default: false },
     },
-  });
+  }, "npm run test:suites -- 3.12 --suites attrs,click --rounds N --limit SECONDS --dir FOLDER --json --verbose");
+  const [rounds, limitSeconds] = [wholeNumber(values.rounds, "--rounds"), wholeNumber(values.limit, "--limit")];
   const minor = positionals[0] ?? "3.12";
   const names = values.suites?.split(",").filter(Boolean) ?? suites.map((one) => one.name);
   const chosen = names.map((name) => {
@@ -117,7 +112,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const reports: SuiteReport[] = [];
   try {
     for (const suite of chosen) {
-      const report = await testSuite(suite, minor, venvs, { rounds: whole(values.rounds, "--rounds"), limitSeconds: whole(values.limit, "--limit"), scratch, say });
+      const report = await testSuite(suite, minor, venvs, { rounds, limitSeconds, scratch, say });
       reports.push(report);
       say(line(report));
       for (const { test, stock, ours } of [...report.different, ...report.flaky]) say(`    ${test}: stock ${stock.join(", ")} | archived ${ours.join(", ")}`);
@@ -134,11 +129,4 @@ async function main(argv: readonly string[]): Promise<number> {
   return reports.every(proves) ? exitCode.done : exitCode.no;
 }
 
-try {
-  process.exitCode = await main(process.argv.slice(2));
-} catch (error) {
-  const usage = error instanceof TypeError && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS");
-  if (!(error instanceof PycdsError) && !usage) throw error;
-  process.stderr.write(`pycds: error: ${error instanceof PycdsError ? error.line : (error as Error).message}\n`);
-  process.exitCode = error instanceof PycdsError ? error.exit : exitCode.usage;
-}
+await runScript(async () => main(process.argv.slice(2)));
