@@ -9,7 +9,9 @@ const hasher = await hashes.createXXHash3();
 export function xxh3(...parts: readonly Uint8Array[]): bigint {
   hasher.init();
   for (const part of parts) hasher.update(part);
-  return BigInt(`0x${hasher.digest("hex")}`);
+  // canonical form: big-endian
+  const digest = hasher.digest("binary");
+  return new DataView(digest.buffer, digest.byteOffset, digest.byteLength).getBigUint64(0, false);
 }
 
 /** XXH3-64 of what comes in pieces. */
