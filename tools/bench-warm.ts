@@ -2,7 +2,7 @@
  * npm run bench:warm: restored starts against stock and against a C fork server,
  * interleaved, on the basket's venv of each interpreter. Writes bench/RESULTS-WARM.md.
  *
- *   npm run bench:warm -- --python python3.12 --python python3.13 --rounds 21
+ *   npm run bench:warm -- --python python3.12 --python python3.13 --rounds 21 [--json FILE] [--only modules|commands]
  *
  * A figure is the median over the rounds of the ratio within a round. The first line
  * is the program's own: it writes CLOCK_MONOTONIC as its first statement behind the
@@ -17,6 +17,8 @@ import { fileURLToPath } from "node:url";
 import { probePython } from "../src/bench/python.ts";
 import { scratchFolder, scratchVenv } from "../src/bench/scratch.ts";
 import { readArguments, wholeNumber } from "./arguments.ts";
+import { measureCommands } from "./bench-warm-commands.ts";
+import type { CommandResult } from "./bench-warm-commands.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const { values: options } = readArguments({
@@ -24,9 +26,11 @@ const { values: options } = readArguments({
     python: { type: "string", multiple: true, default: ["python3"] },
     rounds: { type: "string", default: "21" },
     modules: { type: "string", default: "json,requests,boto3,django.db.models,numpy,pandas" },
+    json: { type: "string" },
+    only: { type: "string" },
     output: { type: "string", default: join(root, "bench/RESULTS-WARM.md") },
   },
-}, "npm run bench:warm -- --python EXE … --rounds N --modules json,requests --output FILE");
+}, "npm run bench:warm -- --python EXE … --rounds N --modules json,requests --only modules|commands --json FILE --output FILE");
 const rounds = wholeNumber(options.rounds, "--rounds");
 const modules = options.modules.split(",");
 const first = join(root, "build/native/pycds_first");
@@ -89,13 +93,15 @@ async function measure(exe: string, lines: string[]): Promise<void> {
   const venv = await scratchVenv({ python: await probePython(exe, process.env), requirements: readFileSync(join(root, "bench/requirements.txt"), "utf8"), folder: scratchFolder(process.env), env: process.env });
   const python = join(venv, "bin/python");
   const version = execFileSync(python, ["-c", "import platform; print(platform.python_version())"], { encoding: "utf8", env }).trim();
-  lines.push(`## CPython ${version}`, "", "| | stock ms | fast | quick | sealed | fork server | sealed / fork server | whole: stock ms | fast | quick | faults | PSS of 10, stock / warm MB | image / dirty | created s |", `|${" --- |".repeat(14)}`);
+  lines.push(`## CPython ${version}`, "");
+  if (options.only !== "commands") lines.push("| | stock ms | fast | quick | sealed | fork server | sealed / fork server | whole: stock ms | fast | quick | faults | PSS of 10, stock / warm MB | image / dirty | created s |", `|${" --- |".repeat(14)}`);
   const ratios: Record<string, number[]> = {};
   const note = (name: string, value: number): number => {
     (ratios[name] ??= []).push(value);
     return value;
   };
-  for (const module of modules) {
+  const json: Record<string, unknown>[] = [];
+  for (const module of options.only === "commands" ? [] : modules) {
     const code = `import time, ${module}; print(time.monotonic_ns())`;
     const image = (name: string, ...more: string[]): { file: string; seconds: number; dirty: number } => {
       const file = join(scratch, name);
@@ -124,6 +130,7 @@ async function measure(exe: string, lines: string[]): Promise<void> {
     const pss = [await pssOfTen([python], `import ${module}`, false), await pssOfTen([fast.file], `import ${module}`, true)] as const;
     note("pss", pss[0] / pss[1]);
     const size = statSync(fast.file).size;
+    json.push({ module, samples, pss: { stock: pss[0], warm: pss[1] }, size, dirty: fast.dirty, seconds: fast.seconds });
     lines.push(`| ${[
       module, median(samples.stock.map((one) => one.first)).toFixed(1), column("first fast", "fast", "first"), column("first quick", "quick", "first"), column("first sealed", "sealed", "first"), column("first forkserver", "forkserver", "first"),
       samples.forkserver.length === 0 ? "–" : times(ratio("sealed", "forkserver", "first")), median(samples.stock.map((one) => one.total)).toFixed(1), column("total fast", "fast", "total"), column("total quick", "quick", "total"),
@@ -131,17 +138,25 @@ async function measure(exe: string, lines: string[]): Promise<void> {
     ].join(" | ")} |`);
     console.log(lines.at(-1));
   }
+  const commands = options.only === "modules" ? [] : measureCommands(python, scratch, env, rounds);
+  results.push({ version, modules: json, commands });
   const mean = (name: string): string => (ratios[name] === undefined ? "–" : `**${times(geomean(ratios[name]))}**`);
-  lines.push(`| geometric mean | | ${mean("first fast")} | ${mean("first quick")} | ${mean("first sealed")} | ${mean("first forkserver")} | | | ${mean("total fast")} | ${mean("total quick")} | | ${mean("pss")} | | |`, "");
-  console.log(lines.at(-2));
+  if (options.only !== "commands") lines.push(`| geometric mean | | ${mean("first fast")} | ${mean("first quick")} | ${mean("first sealed")} | ${mean("first forkserver")} | | | ${mean("total fast")} | ${mean("total quick")} | | ${mean("pss")} | | |`, "");
+  if (options.only !== "commands") console.log(lines.at(-2));
+  if (commands.length === 0) return;
+  lines.push("Whole commands, each with the same output as stock:", "", "| | stock ms | fast | quick | faults |", "| --- | --- | --- | --- | --- |");
+  for (const { name, stockMs, fast, quick, stockFaults, quickFaults } of commands) lines.push(`| ${name} | ${stockMs.toFixed(1)} | ${times(fast)} | ${times(quick)} | ${stockFaults} → ${quickFaults} |`);
+  lines.push("");
 }
 
+const results: { version: string; modules: readonly unknown[]; commands: readonly CommandResult[] }[] = [];
 const lines = [
   "# Warm images, measured", "",
   `Written by \`npm run bench:warm\`, ${rounds} rounds, interleaved; ratios are medians of the ratios within a round. First line: from just before posix_spawn to the program's first statement behind its imports. Columns fast, quick, sealed (quick, and no module file is checked) and fork server: how many times faster than stock.`, "",
 ];
 try {
   for (const exe of options.python) await measure(exe, lines);
+  if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify({ rounds, results }, null, 1)}\n`);
   writeFileSync(options.output, `${lines.join("\n").trimEnd()}\n`);
 } finally {
   rmSync(scratch, { recursive: true, force: true });
