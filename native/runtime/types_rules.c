@@ -9,7 +9,7 @@
 #include <dlfcn.h>
 #include <string.h>
 
-enum { SLOT_ALLOC = 47, SLOT_DEALLOC = 52, SLOT_GETATTRO = 58, SLOT_ITER = 62, SLOT_NEW = 65 }; /* Include/typeslots.h */
+enum { SLOT_ALLOC = 47, SLOT_DEALLOC = 52, SLOT_GETATTRO = 58, SLOT_ITER = 62, SLOT_NEW = 65, SLOT_FINALIZE = 80 }; /* Include/typeslots.h */
 
 /* Functions that are not in the stable ABI of every version. */
 static PyInterpreterState *(*first_interpreter)(void), *(*next_interpreter)(PyInterpreterState *);
@@ -123,7 +123,9 @@ enum Rule rule_for(PyObject *meta, PyObject *args) {
     if (are_several_interpreters()) return RULE_interpreters; /* by now */
     /* A subclass of dict whose __iter__ is dict's is copied as one (PyDict_Copy, dict_merge). */
     if (!py_is_str(name) || !(flags_of(py_type(namespace)) & FLAG_DICT) || PyType_GetSlot(py_type(namespace), SLOT_ITER) != dict_iter) return RULE_arguments;
-    if (*type_field(meta, facts.abi->class_alloc) != heap_alloc || (meta != &PyType_Type && facts.look_up(meta, name_mro) != stock_mro)) return RULE_metaclass;
+    if (*type_field(meta, facts.abi->class_alloc) != heap_alloc) return RULE_metaclass;
+    /* __del__: a class that an exception ends half-way is finalised at once. */
+    if (meta != &PyType_Type && (PyType_GetSlot(meta, SLOT_FINALIZE) || facts.look_up(meta, name_mro) != stock_mro)) return RULE_metaclass;
     return bases_are_known(meta, bases) ? namespace_rule(namespace) : RULE_bases;
 }
 

@@ -80,6 +80,21 @@ class Off:
     def __len__(self): return 3
 print(len(Off()), gc.isenabled())
 `],
+  ["a metaclass's __del__, when making a class fails half-way", `
+seen = []
+class M(type):
+    def __del__(cls):
+        class D:
+            def __len__(self): return 5
+        D.__call__ = lambda s: 4
+        seen.append((len(D()), D()()))
+class A(metaclass=M): pass
+class B(A): pass
+for i in range(3):
+    try: M('C', (A, B), {'__module__': 'm', '__len__': lambda s: 1})
+    except TypeError as e: print(e)
+print(seen)
+`],
   ["copies, pickles, versions, names", `
 import pickle, copy, sys
 class A:

@@ -25,6 +25,7 @@ const rules: readonly (readonly [string, string, string])[] = [
   ["arguments", "a name that is a subclass of str", "class S(str): pass\nmark()\ntype(S('A'), (), {'__module__': 'm'})"],
   ["arguments", "a namespace whose __iter__ is its own", "class D(dict):\n    def __iter__(self): return iter(list(super().keys()))\nmark()\ntype('A', (), D(__module__='m'))"],
   ["metaclass", "mro() of its own", "class M(type):\n    def mro(cls): return super().mro()\nmark()\nM('A', (), {'__module__': 'm'})"],
+  ["metaclass", "__del__", "class M(type):\n    def __del__(cls): pass\nmark()\nM('A', (), {'__module__': 'm'})"],
   ["bases", "a builtin base", "type('A', (dict,), {'__module__': 'm'})"],
   ["bases", "an ancestor that is builtin", "B = type('B', (list,), {'__module__': 'm'})\nmark()\ntype('A', (B,), {'__module__': 'm'})"],
   ["bases", "a base that is no class", "try: type('A', (5,), {'__module__': 'm'})\nexcept TypeError: pass"],
