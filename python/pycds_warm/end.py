@@ -29,12 +29,15 @@ def is_file(value, base=io.IOBase.__base__):
     return issubclass(type(value), base)
 
 
+identity = object.__hash__  # by address, as id(), which raises an audit event
+
+
 def standard_files():
     """Identities of sys.__stdin__ and its like, and of what they are made of."""
     found = set()
     for stream in (sys.__stdin__, sys.__stdout__, sys.__stderr__):
         for attribute in ("buffer", "raw", None):
-            found.add(id(stream))
+            found.add(identity(stream))
             stream = getattr(stream, attribute, None) if attribute else None
     return found
 
@@ -50,15 +53,15 @@ def finalise_files():
     files = [one for one in (reference() for reference in state["files"]) if one is not None]
     for generation in (2, 1, 0):
         files += [one for one in gc.get_objects(generation) if is_file(one)]
-    files = [one for one in files if id(one) not in standard]
-    places = {id(one): place for place, one in enumerate(files)}
+    files = [one for one in files if identity(one) not in standard]
+    places = {identity(one): place for place, one in enumerate(files)}
     inner = []
     wrapped = [0] * len(files)
     for place, one in enumerate(files):
         referents = gc.get_referents(one)
         for each in [each for each in referents if type(each) is dict]:
             referents += each.values()
-        inside = {places[id(each)] for each in referents if id(each) in places} - {place}
+        inside = {places[identity(each)] for each in referents if identity(each) in places} - {place}
         inner.append(inside)
         for each in inside:
             wrapped[each] += 1
@@ -117,7 +120,10 @@ def finish(status):
             if isinstance(key, str) and key != "__builtins__" and (key.startswith("_") and not key.startswith("__")) == single:
                 names[key] = None
     gc.collect()
-    finalise_files()
+    try:
+        finalise_files()
+    except BaseException:
+        pass  # an audit hook of the program's refused gc.get_objects, perhaps because __main__'s names are gone
     status = flush_streams(status) if flushed == status else flushed
     if "train" in state:
         stop_training()

@@ -39,7 +39,8 @@ export function differing(stock: Outcomes, ours: Outcomes): string[] {
 
 /** Judges the rounds of one module; the first round of each arm decides what differs, the others whether it is steady. */
 export function compare(module: string, version: string, stock: readonly Outcomes[], ours: readonly Outcomes[], arm: Opposite = "archived"): Comparison {
-  const [firstStock, firstOurs] = [stock[0] ?? new Map(), ours[0] ?? new Map()];
+  const firstStock: Outcomes = stock[0] ?? new Map<string, never>();
+  const firstOurs: Outcomes = ours[0] ?? new Map<string, never>();
   const tests = new Set([...firstStock.keys(), ...firstOurs.keys()]);
   const different: Difference[] = [];
   const explained: Difference[] = [];
@@ -51,5 +52,7 @@ export function compare(module: string, version: string, stock: readonly Outcome
     else if (new Set(difference.stock).size > 1) flaky.push(difference);
     else different.push(difference);
   }
-  return { tests: tests.size, same: tests.size - different.length - explained.length - flaky.length, different, explained, flaky };
+  // of a process that died, what it had not come to is neither the same nor a difference of its own
+  const same = [...tests].filter((test) => firstStock.get(test) === firstOurs.get(test)).length;
+  return { tests: tests.size, same, different, explained, flaky };
 }

@@ -8,8 +8,8 @@
  *
  * They stay in the cache folder; what has changed since is made anew.
  */
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import { PycdsError } from "../../src/base/errors.ts";
 import { hex, sha256 } from "../../src/base/digest.ts";
@@ -102,6 +102,9 @@ async function copy(python: Facts, folder: string): Promise<void> {
   try {
     for (const name of ["bin", "lib", "include"]) mkdirSync(join(stock, name), { recursive: true });
     await must(["cp", "-a", python.exe, join(stock, "bin", python.name)]);
+    // a shared libpython that a relative RPATH finds beside bin
+    const root = dirname(dirname(python.exe));
+    for (const name of readdirSync(root).filter((each) => /\.so(\.|$)/.test(each))) await must(["cp", "-a", join(root, name), stock]);
     for (const name of ["python", "python3"]) symlinkSync(python.name, join(stock, "bin", name));
     await must(["cp", "-a", python.stdlib, library]);
     rmSync(join(library, "site-packages"), { recursive: true, force: true });
