@@ -47,9 +47,15 @@ static PyObject *code_of(PyObject *value) { return py_is_function(value) ? funct
 
 /* ---- where it comes from ---------------------------------------------------------------- */
 
+static PyObject *standard_path; /* the last one that was found to be: code of one module has one file name; strong reference */
+
 /* `name` of `object` is the file of a module of re in the standard library as every archive with results has it. */
 static int is_standard_path(PyObject *object, const char *name) {
     PyObject *value = PyObject_GetAttrString(object, name);
+    if (value && value == standard_path) {
+        Py_DecRef(value);
+        return 1;
+    }
     const char *text = value && py_is_str(value) ? PyUnicode_AsUTF8AndSize(value, NULL) : NULL;
     int standard = text != NULL;
     for (uint32_t i = 0; standard && i < state.layer_count; i++) {
@@ -60,8 +66,13 @@ static int is_standard_path(PyObject *object, const char *name) {
                    (strncmp(text + length, "/re/", 4) == 0 || strncmp(text + length, "/sre_", 5) == 0 || strcmp(text + length, "/re.py") == 0);
     }
     PyErr_Clear();
-    Py_DecRef(value);
-    return standard;
+    if (!standard) {
+        Py_DecRef(value);
+        return 0;
+    }
+    Py_DecRef(standard_path);
+    standard_path = value;
+    return 1;
 }
 
 static int is_standard_code(PyObject *code) { return code == NULL || is_standard_path(code, "co_filename"); }

@@ -43,7 +43,7 @@
  *   of one thread   import.c depth, running; gc.c mine
  *   under the GIL; in _pycds_t.so nothing of it is used, since pure_start(), gc_init() and exit_arm() do nothing there
  *       pure.c on, interpreter, pure_sources_served, pure_patterns_served; pure_hook.c stock, sample; pure_parser.c parts,
- *       part_count, function_code; pure_regex.c sre, sre_compile, get_trace, get_profile, get_tool, all_events, get_evaluator,
+ *       part_count, function_code, standard_path; pure_regex.c sre, sre_compile, get_trace, get_profile, get_tool, all_events, get_evaluator,
  *       usual_evaluator, done; pure_site.c re_dict, compiler_module; pure_source.c merge_flags, interns_filenames,
  *       string_filename, builtin_exec, builtin_eval, builtin_compile, mark, marks_inside, marked; unit.c chunk, left (of
  *       copies); gc.c collector, located, abi, cap, on, raised, sentinel, began, wrapped, wrapped_module; exit.c armed, armed_in,
