@@ -41,13 +41,17 @@
  *   atomic   state.active, hits, misses, stales; module.c started, disabled, activating; py.c progress (of the module
  *       definition, def and slots, which is filled once); trace.c trace_active; unit.c's own counter of code versions
  *   of one thread   import.c depth, running; gc.c mine
- *   under the GIL; in _pycds_t.so nothing of it is used, since pure_start(), gc_init() and exit_arm() do nothing there
+ *   under the GIL; in _pycds_t.so nothing of it is used, since pure_start(), gc_init(), exit_arm() and types_init() install nothing there
  *       pure.c on, interpreter, pure_sources_served, pure_patterns_served; pure_hook.c stock, sample; pure_parser.c parts,
  *       part_count, function_code, standard_path; pure_regex.c sre, sre_compile, get_trace, get_profile, get_tool, all_events, get_evaluator,
  *       usual_evaluator, done; pure_site.c re_dict, compiler_module; pure_source.c merge_flags, interns_filenames,
  *       string_filename, builtin_exec, builtin_eval, builtin_compile, mark, marks_inside, marked; unit.c chunk, left (of
  *       copies); gc.c collector, located, abi, cap, on, raised, sentinel, began, wrapped, wrapped_module; exit.c armed, armed_in,
- *       gone, kept, seen; dicts.c changes, and guard.c bootstrap_stamp, external_stamp, which are 0 for ever there
+ *       gone, kept, seen; dicts.c changes, and guard.c bootstrap_stamp, external_stamp, which are 0 for ever there; types.c mode, off_reason,
+ *       by_stock, fast_count, anew_count, checked_count, mismatch_count, collector_off, collector_on, window, super_new, super_call,
+ *       odd_class; types_check.c calls, late; types_rules.c first_interpreter, next_interpreter, cell_content, cell_type,
+ *       static_method_type, class_method_type, stock_mro, name_set_name, name_mro, name_name, specials, stock_name, heap_alloc,
+ *       dict_iter, type_getattr; types_slots.c slot_table, facts, slot_names, donors
  * An image's objects are immortal and untracked; what CPython writes in them (hashes, UTF-8, ob_mutex,
  * quickening) it writes as in objects of its own. References out of sys, importlib's dicts and
  * lists of the program's are never borrowed (py.h, "references out of what other threads may change").
