@@ -11,7 +11,7 @@
 #define PYCDS_MAGIC { 0x50, 0x59, 0x43, 0x44, 0x53, 0x0d, 0x0a, 0x1a }
 #define PYCDS_MAGIC_SIZE 8
 #define PYCDS_BYTE_ORDER UINT32_C(0x01020304)
-#define PYCDS_FORMAT_VERSION UINT32_C(7)
+#define PYCDS_FORMAT_VERSION UINT32_C(8)
 /* "No index" or "no string". */
 #define PYCDS_NONE UINT32_C(0xffffffff)
 /* Of the DATA section: valid for 4, 16 and 64 KiB pages. */
@@ -169,7 +169,7 @@ enum {
 typedef struct PycdsFileHeader {
     uint8_t magic[8]; /* "PYCDS\r\n\x1a" */
     uint32_t byte_order; /* 0x01020304 as the target reads it */
-    uint32_t format_version; /* 7 */
+    uint32_t format_version; /* 8 */
     uint64_t header_digest; /* XXH3 of the header and section table with this field 0 */
     uint64_t file_size; /* bytes in the file */
     uint64_t required_features; /* features; an unknown bit means refuse */
@@ -228,6 +228,7 @@ typedef struct PycdsAbi {
     uint32_t gc_header_size; /* bytes before a GC object */
     uint32_t cfunction_def; /* of m_ml, the PyMethodDef, in a builtin function */
     uint32_t gc_generations; /* the three generations of the collector, in its state; none: no such collector, the rest of gc_* is none too */
+    uint32_t gc_packed_generations; /* the same in a build whose PyGC_Head is aligned to 4 bytes only */
     uint32_t gc_generation_size; /* bytes of a generation; it begins with the head of its list */
     uint32_t gc_threshold; /* i32 in a generation */
     uint32_t gc_count; /* i32 in a generation */
@@ -257,7 +258,7 @@ typedef struct PycdsAbi {
     uint32_t class_type_name; /* in a heap type: _ht_tpname */
     uint32_t class_size; /* bytes of a heap type */
 } PycdsAbi;
-_Static_assert(sizeof(PycdsAbi) == 140, "PycdsAbi");
+_Static_assert(sizeof(PycdsAbi) == 144, "PycdsAbi");
 _Static_assert(offsetof(PycdsAbi, type_offset) == 0, "PycdsAbi.type_offset");
 _Static_assert(offsetof(PycdsAbi, code_basicsize) == 4, "PycdsAbi.code_basicsize");
 _Static_assert(offsetof(PycdsAbi, small_int_min) == 8, "PycdsAbi.small_int_min");
@@ -265,34 +266,35 @@ _Static_assert(offsetof(PycdsAbi, small_int_max) == 12, "PycdsAbi.small_int_max"
 _Static_assert(offsetof(PycdsAbi, gc_header_size) == 16, "PycdsAbi.gc_header_size");
 _Static_assert(offsetof(PycdsAbi, cfunction_def) == 20, "PycdsAbi.cfunction_def");
 _Static_assert(offsetof(PycdsAbi, gc_generations) == 24, "PycdsAbi.gc_generations");
-_Static_assert(offsetof(PycdsAbi, gc_generation_size) == 28, "PycdsAbi.gc_generation_size");
-_Static_assert(offsetof(PycdsAbi, gc_threshold) == 32, "PycdsAbi.gc_threshold");
-_Static_assert(offsetof(PycdsAbi, gc_count) == 36, "PycdsAbi.gc_count");
-_Static_assert(offsetof(PycdsAbi, gc_generation0) == 40, "PycdsAbi.gc_generation0");
-_Static_assert(offsetof(PycdsAbi, gc_enabled) == 44, "PycdsAbi.gc_enabled");
-_Static_assert(offsetof(PycdsAbi, gc_debug) == 48, "PycdsAbi.gc_debug");
-_Static_assert(offsetof(PycdsAbi, gc_collecting) == 52, "PycdsAbi.gc_collecting");
-_Static_assert(offsetof(PycdsAbi, gc_callbacks) == 56, "PycdsAbi.gc_callbacks");
-_Static_assert(offsetof(PycdsAbi, gc_long_lived_total) == 60, "PycdsAbi.gc_long_lived_total");
-_Static_assert(offsetof(PycdsAbi, gc_long_lived_pending) == 64, "PycdsAbi.gc_long_lived_pending");
-_Static_assert(offsetof(PycdsAbi, gc_initial_threshold) == 68, "PycdsAbi.gc_initial_threshold");
-_Static_assert(offsetof(PycdsAbi, class_wrapper_base) == 72, "PycdsAbi.class_wrapper_base");
-_Static_assert(offsetof(PycdsAbi, class_slotdef_size) == 76, "PycdsAbi.class_slotdef_size");
-_Static_assert(offsetof(PycdsAbi, class_slotdef_offset) == 80, "PycdsAbi.class_slotdef_offset");
-_Static_assert(offsetof(PycdsAbi, class_slotdef_function) == 84, "PycdsAbi.class_slotdef_function");
-_Static_assert(offsetof(PycdsAbi, class_slotdef_object) == 88, "PycdsAbi.class_slotdef_object");
-_Static_assert(offsetof(PycdsAbi, class_dealloc) == 92, "PycdsAbi.class_dealloc");
-_Static_assert(offsetof(PycdsAbi, class_flags) == 96, "PycdsAbi.class_flags");
-_Static_assert(offsetof(PycdsAbi, class_base) == 100, "PycdsAbi.class_base");
-_Static_assert(offsetof(PycdsAbi, class_dict) == 104, "PycdsAbi.class_dict");
-_Static_assert(offsetof(PycdsAbi, class_alloc) == 108, "PycdsAbi.class_alloc");
-_Static_assert(offsetof(PycdsAbi, class_new) == 112, "PycdsAbi.class_new");
-_Static_assert(offsetof(PycdsAbi, class_mro) == 116, "PycdsAbi.class_mro");
-_Static_assert(offsetof(PycdsAbi, class_vectorcall) == 120, "PycdsAbi.class_vectorcall");
-_Static_assert(offsetof(PycdsAbi, class_slots_end) == 124, "PycdsAbi.class_slots_end");
-_Static_assert(offsetof(PycdsAbi, class_module) == 128, "PycdsAbi.class_module");
-_Static_assert(offsetof(PycdsAbi, class_type_name) == 132, "PycdsAbi.class_type_name");
-_Static_assert(offsetof(PycdsAbi, class_size) == 136, "PycdsAbi.class_size");
+_Static_assert(offsetof(PycdsAbi, gc_packed_generations) == 28, "PycdsAbi.gc_packed_generations");
+_Static_assert(offsetof(PycdsAbi, gc_generation_size) == 32, "PycdsAbi.gc_generation_size");
+_Static_assert(offsetof(PycdsAbi, gc_threshold) == 36, "PycdsAbi.gc_threshold");
+_Static_assert(offsetof(PycdsAbi, gc_count) == 40, "PycdsAbi.gc_count");
+_Static_assert(offsetof(PycdsAbi, gc_generation0) == 44, "PycdsAbi.gc_generation0");
+_Static_assert(offsetof(PycdsAbi, gc_enabled) == 48, "PycdsAbi.gc_enabled");
+_Static_assert(offsetof(PycdsAbi, gc_debug) == 52, "PycdsAbi.gc_debug");
+_Static_assert(offsetof(PycdsAbi, gc_collecting) == 56, "PycdsAbi.gc_collecting");
+_Static_assert(offsetof(PycdsAbi, gc_callbacks) == 60, "PycdsAbi.gc_callbacks");
+_Static_assert(offsetof(PycdsAbi, gc_long_lived_total) == 64, "PycdsAbi.gc_long_lived_total");
+_Static_assert(offsetof(PycdsAbi, gc_long_lived_pending) == 68, "PycdsAbi.gc_long_lived_pending");
+_Static_assert(offsetof(PycdsAbi, gc_initial_threshold) == 72, "PycdsAbi.gc_initial_threshold");
+_Static_assert(offsetof(PycdsAbi, class_wrapper_base) == 76, "PycdsAbi.class_wrapper_base");
+_Static_assert(offsetof(PycdsAbi, class_slotdef_size) == 80, "PycdsAbi.class_slotdef_size");
+_Static_assert(offsetof(PycdsAbi, class_slotdef_offset) == 84, "PycdsAbi.class_slotdef_offset");
+_Static_assert(offsetof(PycdsAbi, class_slotdef_function) == 88, "PycdsAbi.class_slotdef_function");
+_Static_assert(offsetof(PycdsAbi, class_slotdef_object) == 92, "PycdsAbi.class_slotdef_object");
+_Static_assert(offsetof(PycdsAbi, class_dealloc) == 96, "PycdsAbi.class_dealloc");
+_Static_assert(offsetof(PycdsAbi, class_flags) == 100, "PycdsAbi.class_flags");
+_Static_assert(offsetof(PycdsAbi, class_base) == 104, "PycdsAbi.class_base");
+_Static_assert(offsetof(PycdsAbi, class_dict) == 108, "PycdsAbi.class_dict");
+_Static_assert(offsetof(PycdsAbi, class_alloc) == 112, "PycdsAbi.class_alloc");
+_Static_assert(offsetof(PycdsAbi, class_new) == 116, "PycdsAbi.class_new");
+_Static_assert(offsetof(PycdsAbi, class_mro) == 120, "PycdsAbi.class_mro");
+_Static_assert(offsetof(PycdsAbi, class_vectorcall) == 124, "PycdsAbi.class_vectorcall");
+_Static_assert(offsetof(PycdsAbi, class_slots_end) == 128, "PycdsAbi.class_slots_end");
+_Static_assert(offsetof(PycdsAbi, class_module) == 132, "PycdsAbi.class_module");
+_Static_assert(offsetof(PycdsAbi, class_type_name) == 136, "PycdsAbi.class_type_name");
+_Static_assert(offsetof(PycdsAbi, class_size) == 140, "PycdsAbi.class_size");
 
 /* One comparison with a live object; any difference refuses the archive. */
 typedef struct PycdsSelfCheck {

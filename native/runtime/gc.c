@@ -36,14 +36,15 @@
 /* Of these, for one body from its last import on. */
 #define STEP 100000
 
-typedef struct Head { /* PyGC_Head */
+typedef struct { /* PyGC_Head */
     uintptr_t next, previous;
-} Head;
+} Head __attribute__((aligned(4))); /* where generations are packed, their heads are no better aligned */
 #define FLAGS ((uintptr_t)3) /* low bits of `previous`: _PyGC_PREV_SHIFT, Include/internal/pycore_gc.h */
 
 static char *collector;      /* of the main interpreter; NULL: it is stock's, for good */
 static char *located;        /* where it lies, whoever's it is; NULL: unknown */
 static const PycdsAbi *abi;
+static uint32_t generations; /* offset in it: one of the two that abi names */
 static int32_t cap;          /* what is left of CAP */
 static int on;               /* the threshold is ours now */
 static int32_t raised;       /* and this is it */
@@ -52,7 +53,7 @@ static int32_t began;        /* collections of younger generations that the seco
 static _Thread_local int mine; /* this thread's import raised it */
 
 static int32_t *word(uint32_t offset) { return (int32_t *)(void *)(collector + offset); }
-static char *generation(int i) { return collector + abi->gc_generations + (uint32_t)i * abi->gc_generation_size; }
+static char *generation(int i) { return collector + generations + (uint32_t)i * abi->gc_generation_size; }
 static Head *head(int i) { return (Head *)(void *)generation(i); }
 static int32_t *threshold(int i) { return (int32_t *)(void *)(generation(i) + abi->gc_threshold); }
 static int32_t *count(int i) { return (int32_t *)(void *)(generation(i) + abi->gc_count); }
@@ -95,7 +96,7 @@ static int is_enabled_word(void) {
 static int is_as_described(PyObject *first) {
     Head *one = (Head *)(void *)((char *)first - sizeof(Head));
     if (!one->next) return 0; /* not tracked */
-    collector = (char *)next_of(one) - abi->gc_generations;
+    collector = (char *)next_of(one) - generations;
     if ((one->next & FLAGS) != 0 || *(Head **)(void *)(collector + abi->gc_generation0) != head(0)) return 0; /* 3.14.3's incremental collector is told apart here */
     for (int i = 0; i < 3; i++)
         if (!is_list(i) || *threshold(i) < 0 || *count(i) < 0) return 0;
@@ -260,9 +261,10 @@ void gc_init(void) {
     const char *wish = getenv("PYCDS_GC");
     abi = state.layers[0].abi; /* every layer was compared with this interpreter */
     if ((wish && strcasecmp(wish, "stock") == 0) || abi->gc_generations == PYCDS_NONE || abi->gc_header_size != sizeof(Head)) return;
-    /* Making a tuple may itself bring the collector (to 3.11), which moves what is young: hence more than one try. */
-    for (int tries = 0; !collector && tries < 3; tries++) {
+    /* Making a tuple may itself bring the collector (to 3.11), which moves what is young: hence more than one try with each. */
+    for (int tries = 0; !collector && tries < 6; tries++) {
         PyObject *first = sample();
+        generations = tries % 2 == 0 ? abi->gc_generations : abi->gc_packed_generations;
         if (!first || !is_as_described(first)) collector = NULL;
         Py_DecRef(first);
     }
@@ -337,7 +339,7 @@ int gc_is_deferred(void) { return collector != NULL; }
 int gc_each_object(void (*visit)(PyObject *object, void *argument), void *argument) {
     if (!located) return -1;
     for (int i = 3; i-- > 0;) {
-        const Head *list = (const Head *)(const void *)(located + abi->gc_generations + (uint32_t)i * abi->gc_generation_size);
+        const Head *list = (const Head *)(const void *)(located + generations + (uint32_t)i * abi->gc_generation_size);
         for (const Head *h = next_of(list); h != list; h = next_of(h)) visit((PyObject *)(uintptr_t)(h + 1), argument);
     }
     return 0;

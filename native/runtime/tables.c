@@ -145,7 +145,7 @@ static int check_hash(const uint32_t *table, uint32_t size, uint32_t items, cons
 /* All of it is none, or offsets in a state of at most 4 KiB, each aligned to its size. */
 static int collector_ok(const PycdsAbi *abi) {
     const uint32_t pointers[] = {abi->gc_generations, abi->gc_generation_size, abi->gc_generation0, abi->gc_callbacks, abi->gc_long_lived_total, abi->gc_long_lived_pending};
-    const uint32_t words[] = {abi->gc_threshold, abi->gc_count, abi->gc_enabled, abi->gc_debug, abi->gc_collecting};
+    const uint32_t words[] = {abi->gc_packed_generations, abi->gc_threshold, abi->gc_count, abi->gc_enabled, abi->gc_debug, abi->gc_collecting};
     const int known = abi->gc_generations != PYCDS_NONE;
     int ok = abi->cfunction_def % 8 == 0 && abi->cfunction_def <= 64;
     for (size_t i = 0; i < sizeof pointers / sizeof pointers[0]; i++) ok &= known ? pointers[i] % 8 == 0 && pointers[i] <= 4096 : pointers[i] == PYCDS_NONE;

@@ -72,6 +72,11 @@ export const abiDataSchema = z.strictObject({
     debug: count,
     /** Three of struct gc_generation. */
     generations: count,
+    /**
+     * The same where PyGC_Head is aligned to 4 bytes only, as Debian 13's 3.13 is patched (gh-127545, Py_ALIGNED): they follow
+     * `debug` without a gap, all else stays. Told apart at run time.
+     */
+    packedGenerations: count,
     /** Points at the head of the first of them. */
     generation0: count,
     collecting: count,

@@ -52,6 +52,7 @@ export interface Collector {
   readonly enabled: number;
   readonly debug: number;
   readonly generations: number;
+  readonly packedGenerations: number;
   readonly generation0: number;
   readonly collecting: number;
   readonly callbacks: number;

@@ -294,6 +294,7 @@ function abiRecord({ abi }: BuildInput): RecordOf<"Abi"> {
     gc_header_size: abi.gcHeaderSize,
     cfunction_def: abi.cfunctionDef,
     gc_generations: abi.collector?.generations ?? none,
+    gc_packed_generations: abi.collector?.packedGenerations ?? none,
     gc_generation_size: abi.collector?.generationSize ?? none,
     gc_threshold: abi.collector?.threshold ?? none,
     gc_count: abi.collector?.count ?? none,

@@ -27,7 +27,7 @@ export const f = <const N extends string, const T extends FieldType>(name: N, ty
 
 export const magic = Uint8Array.of(0x50, 0x59, 0x43, 0x44, 0x53, 0x0d, 0x0a, 0x1a); // "PYCDS\r\n\x1a": text-mode damage shows
 export const byteOrderMark = 0x01020304;
-export const formatVersion = 7;
+export const formatVersion = 8;
 export const none = 0xffffffff;
 /** Alignment of the address of the DATA section, valid for 4, 16 and 64 KiB pages; and in the file, where pages may be as large. */
 export const segmentAlignment = 0x10000;
@@ -184,6 +184,7 @@ export const structs = {
       f("gc_header_size", "u32", "bytes before a GC object"),
       f("cfunction_def", "u32", "of m_ml, the PyMethodDef, in a builtin function"),
       f("gc_generations", "u32", "the three generations of the collector, in its state; none: no such collector, the rest of gc_* is none too"),
+      f("gc_packed_generations", "u32", "the same in a build whose PyGC_Head is aligned to 4 bytes only"),
       f("gc_generation_size", "u32", "bytes of a generation; it begins with the head of its list"),
       f("gc_threshold", "u32", "i32 in a generation"),
       f("gc_count", "u32", "i32 in a generation"),

@@ -91,7 +91,7 @@ class TableChecks {
   /** As native/runtime/tables.c has it: all of it none, or offsets in a state of at most 4 KiB, each aligned to its size. */
   private collector(abi: RecordOf<"Abi">): void {
     const pointers = ["gc_generations", "gc_generation_size", "gc_generation0", "gc_callbacks", "gc_long_lived_total", "gc_long_lived_pending"] as const;
-    const words = ["gc_threshold", "gc_count", "gc_enabled", "gc_debug", "gc_collecting"] as const;
+    const words = ["gc_packed_generations", "gc_threshold", "gc_count", "gc_enabled", "gc_debug", "gc_collecting"] as const;
     const known = abi.gc_generations !== none;
     for (const [names, size] of [[pointers, 8], [words, 4]] as const) {
       for (const name of names) {

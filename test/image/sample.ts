@@ -41,7 +41,7 @@ function sampleUnit(offset: number, changes: Partial<Relocations>): { readonly d
 
 /** CPython 3.12's. */
 const collector = {
-  gc_generations: 24, gc_generation_size: 24, gc_threshold: 16, gc_count: 20, gc_generation0: 96, gc_enabled: 12, gc_debug: 16, gc_collecting: 200,
+  gc_generations: 24, gc_packed_generations: 20, gc_generation_size: 24, gc_threshold: 16, gc_count: 20, gc_generation0: 96, gc_enabled: 12, gc_debug: 16, gc_collecting: 200,
   gc_callbacks: 216, gc_long_lived_total: 224, gc_long_lived_pending: 232, gc_initial_threshold: 700,
 };
 

@@ -3,11 +3,13 @@ import type { AbiData } from "../../src/abi/schema.ts";
 
 /**
  * One line a differing member: path, checked-in value, probed value. A build whose collector has no generations
- * (early releases of 3.14) differs from later ones of its minor in that alone; the runtime sees it and leaves its collector be.
+ * (early releases of 3.14) differs from later ones of its minor in that alone; the runtime sees it and leaves its collector be. One whose generations
+ * are packed differs in their place alone; the runtime knows both places.
  */
 export function compare(checkedIn: AbiData, probed: AbiData): string[] {
   const differences: string[] = [];
-  const collector = probed.collector ?? checkedIn.collector;
+  const isPacked = probed.collector !== undefined && probed.collector.generations === probed.collector.packedGenerations;
+  const collector = isPacked ? { ...probed.collector, generations: checkedIn.collector?.generations } : probed.collector ?? checkedIn.collector;
   walk("", { ...checkedIn, probed: undefined }, { ...probed, probed: undefined, collector }, differences);
   return differences;
 }

@@ -84,7 +84,7 @@ function assemble(facts: z.infer<typeof factsSchema>, interpreter: string, probe
   const collector = optional("gc generations") === undefined
     ? undefined
     : {
-        enabled: constant("gc enabled"), debug: constant("gc debug"), generations: constant("gc generations"), generation0: constant("gc generation0"),
+        enabled: constant("gc enabled"), debug: constant("gc debug"), generations: constant("gc generations"), packedGenerations: constant("gc packed generations"), generation0: constant("gc generation0"),
         collecting: constant("gc collecting"), callbacks: constant("gc callbacks"),
         longLivedTotal: constant("gc long lived total"), longLivedPending: constant("gc long lived pending"),
         generationSize: constant("gc generation size"), head: constant("gc head"), threshold: constant("gc threshold"), count: constant("gc count"),

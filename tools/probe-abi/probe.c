@@ -252,6 +252,7 @@ static const struct fact facts[] IN("pycds_facts") = {
 #if !defined(Py_GIL_DISABLED) && !defined(_PyGC_NEXT_MASK_OLD_SPACE_1)
 #define GC(name, f) FACT_CONST("gc " name, offsetof(struct _gc_runtime_state, f))
     GC("enabled", enabled) GC("debug", debug) GC("generations", generations) GC("generation0", generation0)
+    FACT_CONST("gc packed generations", offsetof(struct _gc_runtime_state, debug) + sizeof(MEMBER(struct _gc_runtime_state, debug)))
     GC("collecting", collecting) GC("callbacks", callbacks)
     GC("long lived total", long_lived_total) GC("long lived pending", long_lived_pending)
     FACT_CONST("gc generation size", sizeof(struct gc_generation))
