@@ -40,8 +40,11 @@ def compile_one(path, target, optimize):
     code = compile(data, path, "exec", dont_inherit=True, optimize=optimize)
     mtime, size = int(after.st_mtime) & 0xFFFFFFFF, after.st_size & 0xFFFFFFFF
     header = importlib.util.MAGIC_NUMBER + struct.pack("<III", 0, mtime, size)
+    # marshal flags (FLAG_REF) only what it finds referenced more than once, and whether a caller's local counts
+    # depends on the version (3.14 borrows). An import always writes the flag: held twice, as there.
+    held = [code]
     with open(target, "wb") as file:
-        file.write(header + marshal.dumps(code))
+        file.write(header + marshal.dumps(held[0]))
     return {"mtime": mtime, "size": size}
 
 def main(listing, optimize):

@@ -12,6 +12,9 @@ const strings: readonly (readonly [string, 1 | 2 | 4, boolean])[] = [
 const ints = [(1n << 30n) - 1n, 1n << 30n, -(1n << 30n), (1n << 60n) - 1n, -(1n << 60n), 10n ** 100n, -(10n ** 50n)];
 const constants = ["name_1", "Az", "9lives", "two words", "dotted.name", "caf\u00e9", "\u4e2d\u6587", "__", "--", "a\u0000"];
 
+/** One-character strings, which CPython has in its own data. */
+const singletons = ["a", "\u00e9"];
+
 function request(abi: Abi): unknown {
   const encoder = new TextEncoder();
   const masks = allData().get(abi.id)?.strState;
@@ -21,7 +24,10 @@ function request(abi: Abi): unknown {
     internedMask: masks.interned,
     // The other bits of the word are padding, left as malloc gave it.
     stateMask: (Object.values(masks).reduce<number>((all, mask) => all | (mask ?? 0), 0) & ~masks.interned) >>> 0,
-    strings: strings.map(([text, width, ascii]) => [text, width, ascii, abi.strState(width, ascii)]),
+    // Ours says "statically allocated" from 3.14 on (src/abi/objects.ts says why); no str of the heap does.
+    strings: strings.map(([text, width, ascii]) => [text, width, ascii, (abi.strState(width, ascii) & ~(masks.statically_allocated ?? 0)) >>> 0]),
+    staticMask: masks.statically_allocated ?? 0,
+    singletons,
     ints: [BigInt(abi.smallInts.max) + 1n, BigInt(abi.smallInts.min) - 1n, ...ints].map((value) => {
       const { offset, bytes } = abi.intBody(value);
       return [value.toString(), offset, Buffer.from(bytes).toString("hex")];
@@ -40,6 +46,9 @@ for (const { label, python, abi } of subjects) {
     const { counts, faults } = JSON.parse(runScript(python, "live_objects.py", request(abi))) as { counts: Record<string, number>; faults: string[] };
     console.log(`${label}: ${Object.entries(counts).map(([group, count]) => `${group} ${count}`).join(", ")}`);
     expect(faults).toEqual([]);
+    const fixed = allData().get(abi.id)?.strState.statically_allocated;
+    expect(fixed !== undefined).toBe(abi.version.minor >= 12);
+    for (const [, width, ascii] of strings) expect((abi.strState(width, ascii) & (fixed ?? 0)) !== 0).toBe(abi.version.minor >= 14);
     expect(Object.values(counts).reduce((sum, count) => sum + count, 0)).toBeGreaterThan(200);
   });
 }

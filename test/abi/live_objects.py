@@ -66,6 +66,10 @@ for text, width, is_ascii, state in request["strings"]:
         check(name, "utf8", word(text, name, "utf8"), address)
         check(name, "utf8_length", word(text, name, "utf8_length"), len(text.encode()))
 
+if request["staticMask"]:
+    for text in request["singletons"]:
+        check("PyASCIIObject", "static bit of %r" % text, word(text, "PyASCIIObject", "state") & request["staticMask"], request["staticMask"])
+
 for text, offset, body in request["ints"]:
     number = fresh(int(text))
     headers(number, "PyLongObject")

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { knownAbis } from "../../src/abi/load.ts";
 import { checkout } from "../support/built.ts";
 import { pythons } from "../support/pythons.ts";
+import { isServed } from "../support/served.ts";
 import type { Context } from "../../src/cli/context.ts";
 import { reportError } from "../../src/cli/report.ts";
 import { makeWorld } from "./support.ts";
@@ -20,7 +21,7 @@ const at = (name: string): string => join(world.work, name);
 
 const supported = pythons().filter(({ version }) => knownAbis().some((id) => id.startsWith(`cpython-${version}-`)));
 const [first] = supported;
-const old = pythons().find(({ version }) => !supported.some((each) => each.version === version));
+const unserved = pythons().filter((each) => !isServed(each));
 
 /** The command's complaint; the folder must be as it was. */
 function complain(args: readonly string[], env: Record<string, string> = {}): { status: number | null; lines: string[]; stdout: string } {
@@ -130,8 +131,10 @@ describe("pycds build", () => {
     usage(["build", "--all", "--target", knownAbis()[0] ?? "", "--stamps", "stamps", "--tree", "x", "-o", "x"], /cannot use --tree — "x" is not DIR=RUNTIME_PATH/);
   });
 
-  it.skipIf(old === undefined)(`refuses a CPython without layout data (${old?.version ?? "none here"})`, () => {
-    usage(["build", "--all", "--python", old?.exe ?? "", "-o", "x"], /no layout data for cpython-3\.\d+-/);
+  it.skipIf(unserved.length === 0)(`refuses a CPython that is not served (${unserved.map(({ version }) => version).join(", ") || "none here"})`, () => {
+    for (const { version, exe: python } of unserved) {
+      usage(["build", "--all", "--python", python, "-o", "x"], version.endsWith("d") ? /debug builds of CPython are not served \(cpython-3\.\d+-/ : /no layout data for cpython-3\.\d+-/);
+    }
   });
 
   it("refuses a trace of another interpreter or of a gone one", () => {

@@ -81,6 +81,8 @@ export function mask(text: string): string {
     .replace(/pid[= ]\d+/g, "pid …")
     // faulthandler of 3.14+ shows the C stack, which begins with the launcher's main in place of Py_BytesMain
     .replace(/^  Binary file ".*(?:at Py_BytesMain|launch\.so").*\n/gm, "")
+    // and in a debug build, where the compiler keeps their frames, in place of pymain_main and main, which have no dynamic symbols
+    .replace(/^(  Binary file ".*at Py_RunMain\b.*\n)(?:  Binary file "[^"]*" \[.*\n)*(?=  Binary file "[^"]*\/libc\.so)/gm, "$1")
     .replace(/^import time: +\d+ \| +\d+ \|/gm, "import time: … | … |");
 }
 

@@ -9,8 +9,11 @@ import { pythons } from "../support/pythons.ts";
 import { Damage } from "./damage.ts";
 import { compileHarness, harness, sanitizers, scratchFolder } from "./support.ts";
 
-/** Any CPython whose ABI is known: the harness does not care which. The newest has co_version. */
-export const python = pythons().findLast(({ minor }) => minor >= 11 && minor <= 13);
+/**
+ * Any release build whose ABI is known: the harness, which is compiled as the release flavour's runtime, does not care
+ * which. The newest has co_version.
+ */
+export const python = pythons().findLast(({ minor, flavour }) => flavour === "release" && minor >= 11 && minor <= 13);
 /** For a describe's name. */
 export const missing = python === undefined ? " (no CPython 3.11 to 3.13 on this machine)" : "";
 

@@ -16,6 +16,13 @@ export interface Served {
 const usual = ["3.11", "3.12", "3.13", "3.13t"];
 const letters = { release: "", freethreaded: "t" } as const;
 
+const platform = `linux-${arch === "arm64" ? "aarch64" : "x86_64"}`;
+
+/** Whether there is layout data for a build: never for a debug build. */
+export function isServed({ minor, flavour }: TestPython): boolean {
+  return knownAbis().includes(abiId({ minor, platform, flavour }));
+}
+
 /**
  * With PYCDS_TEST_ALL_PYTHONS=1, or PYCDS_TEST_PYTHONS, every build found that there
  * is layout data for, else one each of 3.11 to 3.13 and 3.13t. A version without
@@ -24,10 +31,9 @@ const letters = { release: "", freethreaded: "t" } as const;
 export function served(): readonly Served[] {
   const asked = process.env["PYCDS_TEST_PYTHONS"] !== undefined;
   const all = process.env["PYCDS_TEST_ALL_PYTHONS"] === "1" || asked;
-  const platform = `linux-${arch === "arm64" ? "aarch64" : "x86_64"}`;
   const known = new Set(knownAbis());
   const free = allPythons().filter(({ flavour }) => flavour === "freethreaded");
-  const found = [...pythons().filter(({ flavour }) => flavour === "release"), ...free].filter(({ minor, flavour }) => known.has(abiId({ minor, platform, flavour })));
+  const found = [...pythons().filter(({ flavour }) => flavour === "release"), ...free].filter(isServed);
   const versionsWithData = [...known].flatMap((id) => {
     const [, version = "", , , flavour] = id.split("-");
     return id.includes(platform) && (flavour === "release" || flavour === "freethreaded") ? [version + letters[flavour]] : [];
