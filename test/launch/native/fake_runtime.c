@@ -1,7 +1,8 @@
 /*
  * A runtime for the launcher's tests: records that it was started, and with what,
  * as one line in the file that FAKE_RUNTIME_LOG names; leaves everything else alone.
- * The line ends with Py_IsInitialized() and whether a thread state (the GIL) is there.
+ * The line ends with Py_IsInitialized() and whether a thread state (the GIL) is there. Makes no object: one more
+ * would move the next collection, and with it the order of what -v shows at the end.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -21,9 +22,9 @@ __attribute__((visibility("default"))) int pycds_start(const LaunchRequest *requ
 
 int pycds_start(const LaunchRequest *request) {
     int (*initialized)(void) = NULL;
-    void *(*state)(void) = NULL;
+    int (*state)(void) = NULL;
     *(void **)&initialized = dlsym(RTLD_DEFAULT, "Py_IsInitialized");
-    *(void **)&state = dlsym(RTLD_DEFAULT, "PyThreadState_GetDict");
+    *(void **)&state = dlsym(RTLD_DEFAULT, "PyGILState_Check");
     int *active = dlsym(RTLD_DEFAULT, "pycds_launch_active");
     const char *log = getenv("FAKE_RUNTIME_LOG");
     int descriptor = log == NULL ? -1 : open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
@@ -32,7 +33,7 @@ int pycds_start(const LaunchRequest *request) {
     int length = snprintf(line, sizeof line, START " size=%u archive=%s trace=%s active=%d initialized=%d state=%d\n", request->size,
                           request->archive == NULL ? "-" : request->archive, request->trace == NULL ? "-" : request->trace,
                           active == NULL ? -1 : *active, initialized == NULL ? -1 : initialized(),
-                          state != NULL && state() != NULL);
+                          state != NULL && state() == 1);
     if (write(descriptor, line, (size_t)length) < 0) abort();
     close(descriptor);
     return -1;
