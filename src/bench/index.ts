@@ -8,7 +8,6 @@ export { benchCommand } from "./command.ts";
 export type { CommandOptions } from "./command.ts";
 export { checkout } from "./pairs.ts";
 export { findPython } from "./python.ts";
-export { runBench } from "./rounds.ts";
 export { renderMarkdown, renderText } from "./table.ts";
 export { optIns } from "./types.ts";
 export type { OptIn } from "./types.ts";

@@ -1,7 +1,7 @@
 /** The pinned basket venvs that fidelity tests and measurements use. */
 import { readFile } from "node:fs/promises";
 import { probePython } from "../../src/bench/python.ts";
-import { copyVenv, scratchFolder, scratchVenv } from "../../src/bench/scratch.ts";
+import { scratchFolder, scratchVenv } from "../../src/bench/scratch.ts";
 
 const requirements = new URL("../../bench/requirements.txt", import.meta.url);
 
@@ -12,9 +12,4 @@ const requirements = new URL("../../bench/requirements.txt", import.meta.url);
  */
 export async function basketVenv(exe: string): Promise<string> {
   return scratchVenv({ python: await probePython(exe, process.env), requirements: await readFile(requirements, "utf8"), folder: scratchFolder(process.env), env: process.env });
-}
-
-/** A copy of the basket's venv at `to`, with .pyc files of its own, to change at will. */
-export async function basketCopy(exe: string, to: string): Promise<string> {
-  return copyVenv(await basketVenv(exe), to, process.env);
 }
