@@ -4,6 +4,7 @@
  * that the same test failing in another way is a difference again.
  */
 import type { Difference } from "./compare.ts";
+import type { Outcome } from "./outcomes.ts";
 import type { Opposite } from "./prefix.ts";
 
 export interface Explanation {
@@ -12,8 +13,8 @@ export interface Explanation {
   readonly test: string;
   /** `3.11`, …; absent: all. */
   readonly versions?: readonly string[];
-  readonly stock: string;
-  readonly ours: string;
+  readonly stock: Outcome;
+  readonly ours: Outcome;
   readonly reason: string;
 }
 
