@@ -46,7 +46,7 @@
  *       part_count, function_code, standard_path; pure_regex.c sre, sre_compile, get_trace, get_profile, get_tool, all_events, get_evaluator,
  *       usual_evaluator, done; pure_site.c re_dict, compiler_module; pure_source.c merge_flags, interns_filenames,
  *       string_filename, builtin_exec, builtin_eval, builtin_compile, mark, marks_inside, marked; unit.c chunk, left (of
- *       copies); gc.c collector, located, abi, cap, on, raised, sentinel, began, wrapped, wrapped_module; exit.c armed, armed_in,
+ *       copies); gc.c collector, located, generations, abi, cap, on, raised, sentinel, began, wrapped, wrapped_module; exit.c armed, armed_in,
  *       gone, kept, seen; dicts.c changes, and guard.c bootstrap_stamp, external_stamp, which are 0 for ever there; types.c mode, off_reason,
  *       by_stock, fast_count, anew_count, checked_count, mismatch_count, collector_off, collector_on, window, super_new, super_call,
  *       odd_class; types_check.c calls, late; types_rules.c first_interpreter, next_interpreter, cell_content, cell_type,

@@ -49,7 +49,7 @@ static int check_new(PyObject *type, uint32_t group, unsigned long *different) {
 
 int types_check(PyObject *type, unsigned long *different) {
     const SlotTable *t = &slot_table;
-    void *before[GROUPS_MAX];
+    void *before[GROUPS_MAX] = {NULL};
     *different = 0;
     for (uint32_t g = 0; g < t->group_count; g++) before[g] = *type_slot(type, g);
     for (uint32_t g = 0; g < t->group_count; g++) {

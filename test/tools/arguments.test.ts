@@ -5,7 +5,7 @@ import { checkout } from "../support/built.ts";
 
 const uses = {
   "bench.ts": "npm run bench -- --rounds N --python EXE --vs stock,code-data-share --cases json,pass",
-  "bench-warm.ts": "npm run bench:warm -- --python EXE … --rounds N --modules json,requests --output FILE",
+  "bench-warm.ts": "npm run bench:warm -- --python EXE … --rounds N --modules json,requests --only modules|commands --json FILE --output FILE",
   "bench-memory.ts": "npm run bench:memory -- --venv VENV … --import NAME --processes N --rounds N --results FILE",
   "bench-build.ts": "npm run bench:build -- --venv VENV … --import NAME --rounds N --results FILE --json",
   "test-suites/main.ts": "npm run test:suites -- 3.12 --suites attrs,click --rounds N --limit SECONDS --dir FOLDER --json --verbose",
