@@ -2,7 +2,8 @@
  * Two ways to be told that a dict changed, by version:
  *
  *   until 3.11  each dict has a version tag, taken from a counter of the process at each change (PEP 509:
- *               Include/cpython/dictobject.h, ma_version_tag). Believed where a dict of our own shows it at work.
+ *               Include/cpython/dictobject.h, ma_version_tag). Its place is looked for: the one word of a dict that
+ *               dicts of our own show at work.
  *   from 3.12   a watcher is called before each change of the dicts that it was given (PyDict_AddWatcher; not in the
  *               stable ABI, so taken by name). An interpreter has eight; we take one, or do without.
  *
@@ -14,20 +15,20 @@
 #include <dlfcn.h>
 #include <string.h>
 
-enum { TAG_OFFSET = 24 /* PyDictObject: header, ma_used, ma_version_tag */ };
 static enum { UNDECIDED, TAGS, WATCHER, NEITHER } way;
+static size_t tag_offset; /* in a PyDictObject */
 
 static uint64_t tag_of(PyObject *dict) {
     uint64_t tag;
-    memcpy(&tag, (const char *)dict + TAG_OFFSET, sizeof tag);
+    memcpy(&tag, (const char *)dict + tag_offset, sizeof tag);
     return tag;
 }
 
-/* A dict's word at that place goes up at each change, of a value alone too, and stays when it is only read. */
-static int has_tags(void) {
-    PyObject *one = PyDict_New(), *two = PyDict_New(), *key = PyUnicode_InternFromString("path");
+/* The word at tag_offset goes up at each change, of a value alone too, from one counter for all dicts, and stays when a dict is only read. */
+static int is_tag(PyObject *key) {
+    PyObject *one = PyDict_New(), *two = PyDict_New();
     int works = 0;
-    if (one && two && key && PyDict_SetItem(one, key, PY_NONE) == 0) {
+    if (one && two && PyDict_SetItem(one, key, PY_NONE) == 0) {
         const uint64_t first = tag_of(one);
         const int read = PyDict_GetItemWithError(one, key) == PY_NONE && tag_of(one) == first;
         const int changed = PyDict_SetItem(one, key, PY_TRUE) == 0;
@@ -35,11 +36,27 @@ static int has_tags(void) {
         const int other = PyDict_SetItem(two, key, PY_TRUE) == 0 && tag_of(one) == second;
         works = read && changed && second > first && other && tag_of(two) > second && PyDict_DelItem(one, key) == 0 && tag_of(one) > tag_of(two);
     }
-    PyErr_Clear();
-    Py_DecRef(key);
     Py_DecRef(two);
     Py_DecRef(one);
     return works;
+}
+
+/* Exactly one word behind the header is a tag. */
+static int has_tags(void) {
+    PyObject *key = PyUnicode_InternFromString("path"), *size = PyObject_GetAttrString((PyObject *)&PyDict_Type, "__basicsize__");
+    const long end = size ? PyLong_AsLong(size) : 0;
+    size_t place = 0;
+    int count = 0;
+    for (tag_offset = sizeof(PyObject *); key && tag_offset + sizeof(uint64_t) <= (size_t)(end > 0 ? end : 0); tag_offset += sizeof(uint64_t)) {
+        if (!is_tag(key)) continue;
+        place = tag_offset;
+        count++;
+    }
+    tag_offset = place;
+    PyErr_Clear();
+    Py_DecRef(size);
+    Py_DecRef(key);
+    return count == 1;
 }
 
 static uint64_t changes = 1; /* of any watched dict */

@@ -33,7 +33,7 @@
  * importlib's import lock (imports_lock() of state.h; nothing in _pycds.so). What can change, and why no two threads meet in it:
  *   written by activation only, before imports go through us   `state` (all but the counters, `active`); module.c mode,
  *       started_pid, refusal; externals.c table, done; guard.c watches, path_finder_vars, hooks, hook_count, finder_loaders,
- *       finder_attributes; dicts.c way, watcher, watch; py.c py_sys_dict, py_code_type, py_function_type; log.c log_wanted, to_stderr, verbose, file; trace.c trace_path
+ *       finder_attributes; dicts.c way, tag_offset, watcher, watch; py.c py_sys_dict, py_code_type, py_function_type; log.c log_wanted, to_stderr, verbose, file; trace.c trace_path
  *   never written but by the interpreter, which makes them immortal or counts them   methods, and what ends in _def
  *   under imports_lock()   locks.c loading, serials; index.c listings, and those of unknown folders (unknown, unknown_count,
  *       unknown_capacity); Archive.unit_state, block_state, canonical, populated_from, populated, step (unit.c, names.c, archive_populate); unit.c

@@ -13,40 +13,13 @@
 #define ZIP_END 22       /* bytes of a zip file's end record without its comment */
 #define ZIP_COMMENT 65535
 
-/* struct linux_dirent64: ino, off (8 bytes each), reclen (2), type (1), name */
-typedef bool EntryTest(long folder, const char *name, size_t length, unsigned char type);
-
-/* Whether `test` is true of an entry; its name is then in `found`. A folder that cannot be read has none, for FileFinder too. */
-static bool any_entry(long folder, EntryTest *test, unsigned char *entries, long size, char found[256]) {
-    long got;
-    while ((got = kernel(SYS_getdents64, folder, entries, size, 0, 0)) > 0) {
-        for (long at = 0; at < got;) {
-            uint16_t record;
-            memcpy(&record, entries + at + 16, sizeof record);
-            const char *name = (const char *)entries + at + 19;
-            size_t length = text_length(name);
-            if (length < 256 && test(folder, name, length, entries[at + 18])) {
-                if (found != NULL) memcpy(found, name, length + 1);
-                return true;
-            }
-            at += record;
-        }
-    }
-    return false;
-}
-
-static bool ends_in(const char *name, size_t length, const char *end) {
-    size_t size = text_length(end);
-    return length > size && memcmp(name + length - size, end, size) == 0;
-}
-
 /* Length of the module's name in NAME.py, NAME.pyc, NAME.so and NAME.TAG.so; 0: none of these. */
 static size_t module_length(const char *name, size_t length) {
     size_t first = 0;
     while (first < length && name[first] != '.') first++;
-    if (ends_in(name, length, ".so")) return first;
-    if (ends_in(name, length, ".py")) return first == length - 3 ? first : 0;
-    return ends_in(name, length, ".pyc") && first == length - 4 ? first : 0;
+    if (ends_with(name, length, ".so")) return first;
+    if (ends_with(name, length, ".py")) return first == length - 3 ? first : 0;
+    return ends_with(name, length, ".pyc") && first == length - 4 ? first : 0;
 }
 
 /* 0: no such name was looked up; 1: a module; 2: a plain folder would be found too. */
@@ -63,8 +36,8 @@ static int looked_up(const char *name, size_t length) {
     return (digests[low] & 1) != 0 ? 2 : 1;
 }
 
-static bool is_init(long folder, const char *name, size_t length, unsigned char type) {
-    (void)folder, (void)type;
+static bool is_init(const char *name, size_t length, unsigned char type, void *state) {
+    (void)type, (void)state;
     return module_length(name, length) == 8 && memcmp(name, "__init__", 8) == 0;
 }
 
@@ -72,27 +45,39 @@ static bool is_package(long folder, const char *name) {
     static _Alignas(8) unsigned char entries[8192];
     long inside = kernel(SYS_openat, folder, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, 0);
     if (failed(inside)) return false;
-    bool found = any_entry(inside, is_init, entries, sizeof entries, NULL);
+    bool found = each_entry(inside, entries, sizeof entries, is_init, NULL) == 1;
     kernel(SYS_close, inside, 0, 0, 0, 0);
     return found;
 }
 
-static bool takes_over(long folder, const char *name, size_t length, unsigned char type) {
+typedef struct {
+    long folder;
+    char found[256]; /* the name that takes over */
+} Search;
+
+static bool takes_over(const char *name, size_t length, unsigned char type, void *state) {
+    Search *search = state;
     size_t module = module_length(name, length);
-    if (module != 0) return looked_up(name, module) != 0;
-    if (type != 0 /* DT_UNKNOWN */ && type != 4 /* DT_DIR */ && type != 10 /* DT_LNK */) return false;
-    int kind = looked_up(name, length);
-    return kind == 2 || (kind == 1 && is_package(folder, name));
+    bool over = false;
+    if (module != 0) {
+        over = looked_up(name, module) != 0;
+    } else if (type == 0 /* DT_UNKNOWN */ || type == 4 /* DT_DIR */ || type == 10 /* DT_LNK */) {
+        int kind = looked_up(name, length);
+        over = kind == 2 || (kind == 1 && is_package(search->folder, name));
+    }
+    if (over && length < sizeof search->found) memcpy(search->found, name, length + 1);
+    return over;
 }
 
+/* A folder that cannot be read has no names, for FileFinder too. */
 static void check_folder(const char *path) {
     static _Alignas(8) unsigned char entries[32768];
-    static char name[256];
-    long folder = kernel(SYS_open, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, 0, 0);
-    if (failed(folder)) return;
-    bool found = any_entry(folder, takes_over, entries, sizeof entries, name);
-    kernel(SYS_close, folder, 0, 0, 0, 0);
-    if (found) refuse("beside the program is a module that its imports would find", name);
+    static Search search;
+    search.folder = kernel(SYS_open, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, 0, 0);
+    if (failed(search.folder)) return;
+    bool found = each_entry(search.folder, entries, sizeof entries, takes_over, &search) == 1;
+    kernel(SYS_close, search.folder, 0, 0, 0, 0);
+    if (found) refuse("beside the program is a module that its imports would find", search.found);
 }
 
 /* As zipimport recognises one (Lib/zipimport.py, _read_directory): the end record at the end, or before a comment. */
@@ -123,6 +108,7 @@ static void check_program(const char *path) {
     kernel(SYS_close, file, 0, 0, 0, 0);
     if (failed(length)) refuse("the program's folder cannot be found", path);
     real[length] = '\0';
+    if (real[0] != '/') return; /* a pipe: in its folder, /proc/PID/fd, are no modules */
     if (known && S_ISDIR(about.stx_mode)) {
         check_folder(real);
     } else if ((header->flags & PYCDS_WARM_SAFE_PATH) == 0) {

@@ -55,11 +55,6 @@ void check_environment(void) {
 
 /* ---- files ---- */
 
-static bool ends_with(const char *text, size_t length, const char *end) {
-    size_t size = text_length(end);
-    return length >= size && memcmp(text + length - size, end, size) == 0;
-}
-
 /* What an import could find under this name: src/warm/stamps.ts, listingOf, has the same. */
 static bool is_importable(const char *name, size_t length, unsigned char type) {
     if (ends_with(name, length, ".py") || ends_with(name, length, ".pyc") || ends_with(name, length, ".so") || ends_with(name, length, ".pth")) return true;
@@ -69,26 +64,21 @@ static bool is_importable(const char *name, size_t length, unsigned char type) {
     return !text_equal(name, "__pycache__");
 }
 
+static bool add_name(const char *name, size_t length, unsigned char type, void *state) {
+    uint64_t *sum = state;
+    if (is_importable(name, length, type)) *sum ^= digest_of(name, length);
+    return false;
+}
+
 /* The folder's number of listingOf. Read only where its mtime differs. */
 static bool listing_is(const char *path, uint64_t expected) {
     long file = kernel(SYS_open, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, 0, 0);
     if (failed(file)) return false;
     static _Alignas(8) unsigned char entries[32768];
     uint64_t sum = 0;
-    long got;
-    while ((got = kernel(SYS_getdents64, file, entries, sizeof entries, 0, 0)) > 0) {
-        for (long at = 0; at < got;) {
-            /* struct linux_dirent64: ino, off (8 bytes each), reclen (2), type (1), name */
-            uint16_t size;
-            memcpy(&size, entries + at + 16, sizeof size);
-            const char *name = (const char *)entries + at + 19;
-            size_t length = text_length(name);
-            if (is_importable(name, length, entries[at + 18])) sum ^= digest_of(name, length);
-            at += size;
-        }
-    }
+    bool whole = each_entry(file, entries, sizeof entries, add_name, &sum) == 0;
     kernel(SYS_close, file, 0, 0, 0, 0);
-    return got == 0 && sum == expected;
+    return whole && sum == expected;
 }
 
 static void check_stamp(int folder, const PycdsWarmStamp *stamp, const char *path) {

@@ -6,6 +6,7 @@
  *   args.c   argv, environment and auxiliary vector, copied off the kernel's stack
  *   image.c  opens the image, checks header and tables
  *   check.c  is it still valid here? (environment, files, CPU, vDSO)
+ *   folder.c the names in a folder
  *   beside.c is a module beside the program that stock would import?
  *   renew.c  too old: built again in the background
  *   map.c    the address space
@@ -86,6 +87,14 @@ const void *image_table(uint32_t offset);
 const char *image_string(uint32_t reference);
 /* XXH3-64. */
 uint64_t digest_of(const char *text, size_t size);
+
+/* ---- folder.c ---- */
+
+bool ends_with(const char *name, size_t length, const char *end);
+/* Called with each name in a folder, its d_type and `state`; true ends it. */
+typedef bool EntryVisit(const char *name, size_t length, unsigned char type, void *state);
+/* 0: all were visited; 1: a visit ended it; -1: the folder cannot be read to its end. */
+int each_entry(long folder, unsigned char *buffer, size_t size, EntryVisit *visit, void *state);
 
 /* ---- check.c, beside.c, renew.c, map.c, kernel.c ---- */
 
