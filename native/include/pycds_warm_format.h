@@ -8,7 +8,7 @@
 
 #define PYCDS_WARM_MAGIC { 0x50, 0x59, 0x57, 0x41, 0x52, 0x4d, 0x0d, 0x0a }
 #define PYCDS_WARM_BYTE_ORDER UINT32_C(0x01020304)
-#define PYCDS_WARM_FORMAT_VERSION UINT32_C(2)
+#define PYCDS_WARM_FORMAT_VERSION UINT32_C(3)
 #define PYCDS_WARM_NONE UINT32_C(0xffffffff)
 #define PYCDS_WARM_PAGE UINT64_C(4096)
 #define PYCDS_WARM_SIGNALS 64
@@ -33,6 +33,7 @@ enum {
     PYCDS_SEGMENT_ORIGINAL = 2, /* from the original file, whose page was clean */
     PYCDS_SEGMENT_WIPE = 3, /* anonymous, zero, and wiped on fork again (MADV_WIPEONFORK) */
     PYCDS_SEGMENT_VDSO = 4, /* a part of the vDSO's own mappings, moved here by mremap */
+    PYCDS_SEGMENT_COPIED = 5, /* anonymous, with contents that are read from the image: memory that must be able to grow in place */
 };
 
 /* In the restorer's data: where the image begins in the file. */
@@ -223,10 +224,10 @@ _Static_assert(offsetof(PycdsWarmHeader, reserved) == 252, "PycdsWarmHeader.rese
 typedef struct PycdsWarmSegment {
     uint64_t address;
     uint64_t size; /* bytes */
-    uint64_t offset; /* image: in this file; original: in that file; else 0 */
+    uint64_t offset; /* image, copied: in this file; original: in that file; else 0 */
     uint32_t protection; /* PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4 */
     uint16_t kind; /* segmentKind */
-    uint16_t file; /* index of the original, or 0 */
+    uint16_t file; /* original: its index; image: 1 for what was anonymous memory, 0 for a file's own copy; else 0 */
 } PycdsWarmSegment;
 _Static_assert(sizeof(PycdsWarmSegment) == 32, "PycdsWarmSegment");
 _Static_assert(offsetof(PycdsWarmSegment, address) == 0, "PycdsWarmSegment.address");

@@ -4,6 +4,7 @@
  *   launch.c    takes __libc_start_main; decides whether this process is a CPython
  *   mainproof.c proves that the executable's main does nothing but call Py_BytesMain
  *   environ.c   makes the environment what it was before the launcher
+ *   getenv.c, memory.c  for warm images: what C code reads of the environment; memory given back or moved
  *   cpython.c   a main of our own, equal to Py_BytesMain, that starts the runtime in between
  *   report.c    PYCDS=auto|on|off, and the lines for PYCDS_LOG and stderr
  *

@@ -78,6 +78,7 @@ extern PyObject *Py_CompileString(const char *source, const char *file, int star
 extern PyObject *PySys_GetObject(const char *name); /* borrowed */
 extern void PySys_WriteStderr(const char *format, ...);
 extern int PyFile_WriteObject(PyObject *o, PyObject *file, int flags);
+extern void *PyInterpreterState_Get(void);
 extern int Py_FinalizeEx(void);
 
 #endif

@@ -328,9 +328,26 @@ static bool load_driver(void) {
     return result != NULL;
 }
 
+/*
+ * Modules/main.c, pymain_run_python: the interpreter's main thread is running its main
+ * code, which sys.remote_exec (3.14) and the interpreters modules look at. Exported, and
+ * since 3.13 only: as ever, a missing one means that there is nothing to say.
+ */
+static void set_running_main(bool running) {
+    int (*set)(void *interpreter) = NULL;
+    void (*unset)(void *interpreter) = NULL;
+    *(void **)&set = dlsym(RTLD_DEFAULT, "_PyInterpreterState_SetRunningMain");
+    *(void **)&unset = dlsym(RTLD_DEFAULT, "_PyInterpreterState_SetNotRunningMain");
+    if (set == NULL || unset == NULL) return;
+    if (!running) unset(PyInterpreterState_Get());
+    else if (set(PyInterpreterState_Get()) != 0) PyErr_Clear();
+}
+
 int pycds_warm_run(void) {
+    set_running_main(true);
     config_find();
     watch_begin();
+    memory_begin();
     if (!load_driver()) give_up("the driver cannot be loaded");
     /* the interpreter itself: the plan needs this start's arguments, so it is made behind the park. A program: it parks on its way. */
     PyObject *plan = driver_call("prepare", Py_BuildValue("(s)", warm_work));
@@ -346,6 +363,7 @@ int pycds_warm_run(void) {
     /* a Ctrl-C that came before is the program's */
     park_let_signals_in();
     int status = run(plan);
+    set_running_main(false);
     if (park_start() == NULL) {
         /* its output and its traceback are on the terminal */
         fflush(NULL);

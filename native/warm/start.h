@@ -14,6 +14,7 @@ typedef struct WarmStart {
     uint64_t *auxv;   /* pairs, ends with AT_NULL */
     uint64_t mask;    /* the signals that our starter has blocked: until the process is whole, all are */
     uint64_t ignored; /* bit N-1: signal N was ignored by whoever started us, and stays so */
+    const void *image; /* PycdsWarmHeader: the tables stay mapped */
 } WarmStart;
 
 #endif

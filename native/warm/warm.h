@@ -3,6 +3,7 @@
  * (native/launch) loads this library before Python is initialised. Reading order:
  *   begin.c  a process ID that no process has; the fork handlers, before all others
  *   watch.c  what imports draw and read that Python code cannot see
+ *   memory.c memory of the image that is given back or moved: anonymous before that
  *   config.c CPython's PyConfig, which is made this start's
  *   run.c    Python is initialised: the driver (python/pycds_warm), the program, the end
  *   park.c   the child side of the fork stops here, and every restored process goes on here
@@ -63,6 +64,11 @@ void config_find(void);
 /* For the driver's namespace; ends with a NULL name. */
 struct PyMethodDef;
 struct PyMethodDef *config_functions(void);
+
+/* ---- memory.c ---- */
+
+/* From now on the launcher asks here before madvise and mremap. */
+void memory_begin(void);
 
 /* ---- watch.c ---- */
 

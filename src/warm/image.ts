@@ -155,7 +155,7 @@ function findSecrets(plan: Plan, memory: ProcessMemory, secrets: Readonly<Record
     }
   };
   scan(plan.stack.saved, plan.stack.high - plan.stack.saved, true);
-  for (const { kind, address, size } of plan.segments) if (kind === segmentKind.image) scan(address, size, false);
+  for (const { kind, address, size } of plan.segments) if (kind === segmentKind.image || kind === segmentKind.copied) scan(address, size, false);
   return { erased, found: [...found].sort() };
 }
 

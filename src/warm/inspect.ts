@@ -61,7 +61,7 @@ export function inspectWarm(bytes: Uint8Array, file: string, running: readonly M
     const name = nameAt(Number(address));
     const share = shares.get(name) ?? { name, image: 0, original: 0, zero: 0 };
     shares.set(name, share);
-    if (kind === segmentKind.image) share.image += Number(size);
+    if (kind === segmentKind.image || kind === segmentKind.copied) share.image += Number(size);
     else if (kind === segmentKind.original) share.original += Number(size);
     else share.zero += Number(size);
   }

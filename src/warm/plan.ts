@@ -9,10 +9,12 @@
  * a few pages. What cannot be imaged is a fault, and all faults are reported.
  *
  * Pages of the image are mapped from a file, and a mapping that grows would show the
- * file's next bytes, or nothing behind its end (SIGBUS). Only malloc's large blocks
- * grow in place (mremap in glibc's realloc), so each one's first page is kept apart in
- * the file: it then is a mapping of its own, the kernel does not grow a block that is
- * two mappings (EFAULT), and realloc copies it into new memory.
+ * file's next bytes, or nothing behind its end (SIGBUS). malloc's large blocks grow in
+ * place (mremap in glibc's realloc, which nobody can come between), so each one's first
+ * page is kept apart in the file: it then is a mapping of its own, the kernel does not
+ * grow a block that is two mappings (EFAULT), and realloc copies it into new memory. A
+ * block of one page is anonymous memory with its contents read into it. What others do
+ * to such memory, native/warm/memory.c has first (docs/decisions/0064).
  */
 import { PycdsError } from "../base/errors.ts";
 import { pageState } from "./process.ts";
@@ -29,6 +31,8 @@ export interface PlannedSegment {
   readonly offset?: number;
   /** Must not come before its neighbour's pages in the file (see above). */
   readonly apart?: true;
+  /** Of an image's: it was anonymous memory. */
+  readonly anonymous?: true;
 }
 
 export interface Plan {
@@ -187,14 +191,28 @@ function planMapping(mapping: Mapping, memory: ProcessMemory, segments: PlannedS
     const { protection } = mapping;
     if (run.source === "original") segments.push({ address, size, protection, kind: segmentKind.original, file: mapping.name, offset: mapping.offset + run.page * pageSize });
     else if (run.source === "zero") segments.push({ address, size, protection, kind: segmentKind.zero });
-    else segments.push(...blocks.split(run).map(({ page, count, apart }) => ({ address: mapping.start + page * pageSize, size: count * pageSize, protection, kind: segmentKind.image, ...(apart ? { apart: true as const } : {}) })));
+    else segments.push(...blocks.split(run).map(({ page, count, part }) => partOf(mapping, page, count, part)));
   }
   return dirty;
 }
 
-/** malloc's blocks that are mappings of their own, by their headers; what only looks like one costs a mapping. */
+/** A part of the image's pages: of a run that nobody grows, a large block's first page, or a block of one page. */
+type Part = "run" | "first" | "single";
+
+function partOf(mapping: Mapping, page: number, count: number, part: Part): PlannedSegment {
+  const segment = { address: mapping.start + page * pageSize, size: count * pageSize, protection: mapping.protection };
+  if (part === "single") return { ...segment, kind: segmentKind.copied };
+  return { ...segment, kind: segmentKind.image, ...(part === "first" ? { apart: true } : {}), ...(mapping.name.startsWith("/") ? {} : { anonymous: true }) };
+}
+
+/**
+ * malloc's blocks that are mappings of their own, by their headers (glibc, malloc/malloc.c:
+ * struct malloc_chunk, two words in front of the block: bytes that lie unused before it,
+ * and its size with IS_MMAPPED, 2, in the low bits). memalign leaves such unused bytes, so
+ * the header may be anywhere in a page. What only looks like one costs a mapping.
+ */
 class LargeBlocks {
-  private readonly firstPages = new Set<number>();
+  private readonly firstPages = new Map<number, Part>();
   private behind = 0;
   private readonly pages: number;
 
@@ -202,24 +220,32 @@ class LargeBlocks {
     this.pages = name === "" && (protection & 2) !== 0 ? (end - start) / pageSize : 0;
   }
 
-  /** Looks at a page's first bytes (glibc, malloc/malloc.c: struct malloc_chunk; IS_MMAPPED is 2). */
+  /** Looks for headers in a page's bytes. */
   see(page: number, bytes: Uint8Array, at: number): void {
     if (page < this.behind || page >= this.pages) return;
-    const size = new DataView(bytes.buffer, bytes.byteOffset + at, pageSize).getBigUint64(8, true);
-    const count = Number(size >> 12n);
-    if ((size & 0xfffn) !== 2n || count < 2 || count > this.pages - page) return;
-    this.firstPages.add(page);
-    this.behind = page + count;
+    const words = new Uint32Array(bytes.buffer, bytes.byteOffset + at, pageSize / 4);
+    for (let word = 0; word < words.length; word += 4) {
+      const low = words[word + 2] ?? 0;
+      const unused = words[word] ?? 0;
+      if ((low & 0xf) !== 2 || (unused & (pageSize - 1)) !== word * 4 || ((unused + low - 2) & (pageSize - 1)) !== 0) continue;
+      const lead = unused + (words[word + 1] ?? 0) * 2 ** 32;
+      const count = (lead + low - 2 + (words[word + 3] ?? 0) * 2 ** 32) / pageSize;
+      const first = page - Math.floor(lead / pageSize);
+      if (first < 0 || count < 1 || count > this.pages - first) continue;
+      this.firstPages.set(first, count === 1 ? "single" : "first");
+      this.behind = first + count;
+      return;
+    }
   }
 
   /** A run of the image, cut around the first pages in it. */
-  split({ page, count }: Pick<Run, "page" | "count">): { page: number; count: number; apart: boolean }[] {
-    const parts: { page: number; count: number; apart: boolean }[] = [];
+  split({ page, count }: Pick<Run, "page" | "count">): { page: number; count: number; part: Part }[] {
+    const parts: { page: number; count: number; part: Part }[] = [];
     for (let one = page; one < page + count; one++) {
-      const apart = this.firstPages.has(one);
+      const part = this.firstPages.get(one) ?? "run";
       const last = parts.at(-1);
-      if (last !== undefined && !last.apart && !apart) last.count++;
-      else parts.push({ page: one, count: 1, apart });
+      if (last?.part === "run" && part === "run") last.count++;
+      else parts.push({ page: one, count: 1, part });
     }
     return parts;
   }

@@ -16,7 +16,7 @@ import { f } from "../image/schema.ts";
 import type { Struct } from "../image/schema.ts";
 
 export const warmMagic = Uint8Array.of(0x50, 0x59, 0x57, 0x41, 0x52, 0x4d, 0x0d, 0x0a); // "PYWARM\r\n"
-export const warmFormatVersion = 2;
+export const warmFormatVersion = 3;
 /** First bytes of the ImageSlot in the restorer's file. */
 export const slotMark = "PyCDS image slot";
 export const pageSize = 4096;
@@ -51,6 +51,8 @@ export const segmentKind = {
   wipe: 3,
   /** a part of the vDSO's own mappings, moved here by mremap */
   vdso: 4,
+  /** anonymous, with contents that are read from the image: memory that must be able to grow in place */
+  copied: 5,
 } as const;
 
 export const warmStructs = {
@@ -158,10 +160,10 @@ export const warmStructs = {
     fields: [
       f("address", "u64", ""),
       f("size", "u64", "bytes"),
-      f("offset", "u64", "image: in this file; original: in that file; else 0"),
+      f("offset", "u64", "image, copied: in this file; original: in that file; else 0"),
       f("protection", "u32", "PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4"),
       f("kind", "u16", "segmentKind"),
-      f("file", "u16", "index of the original, or 0"),
+      f("file", "u16", "original: its index; image: 1 for what was anonymous memory, 0 for a file's own copy; else 0"),
     ],
   },
   File: {

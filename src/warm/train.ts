@@ -17,7 +17,7 @@ export async function findHotPages(pid: number, image: Uint8Array, file: string)
   return withMemory(pid, async (memory) => {
     const found: HotRange[] = [];
     for (const { address, size, protection, kind } of segments) {
-      if ((protection & 2) === 0 || kind === segmentKind.wipe || kind === segmentKind.vdso) continue;
+      if ((protection & 2) === 0 || kind === segmentKind.wipe || kind === segmentKind.vdso || kind === segmentKind.copied) continue;
       const states = memory.pages(Number(address), Number(size) / pageSize);
       for (let page = 0; page < states.length; page++) {
         if (states[page] !== pageState.own) continue;

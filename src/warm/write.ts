@@ -111,10 +111,10 @@ function makeTables(input: ImageInput, base: number): { tables: Uint8Array; head
     return memorySize - size;
   };
   // what is kept apart lies behind all others, so that no neighbour follows it in the file
-  const offsets = new Map([false, true].flatMap((apart) => ordered.filter((one) => one.kind === segmentKind.image && (one.apart === true) === apart).map((one) => [one, place(one.address, one.size)])));
+  const offsets = new Map([false, true].flatMap((apart) => ordered.filter((one) => hasBytes(one) && (one.apart === true) === apart).map((one) => [one, place(one.address, one.size)])));
   const records = ordered.map((one) => ({
     address: BigInt(one.address), size: BigInt(one.size), protection: one.protection, kind: one.kind,
-    file: one.file === undefined ? 0 : originals.indexOf(one.file),
+    file: one.file === undefined ? Number(one.anonymous === true) : originals.indexOf(one.file),
     offset: BigInt(offsets.get(one) ?? one.offset ?? 0),
   }));
   const stackOffset = place(plan.stack.saved, plan.stack.high - plan.stack.saved);
@@ -161,7 +161,7 @@ function makeTables(input: ImageInput, base: number): { tables: Uint8Array; head
   const tables = writer.done();
   const view = viewOf(tables);
   records.forEach((record, index) => {
-    if (record.kind === segmentKind.image) warmCodecs.segment.write(view, segments_offset + index * warmCodecs.segment.size, { ...record, offset: record.offset + BigInt(base + tablesSize) });
+    if (hasBytes(record)) warmCodecs.segment.write(view, segments_offset + index * warmCodecs.segment.size, { ...record, offset: record.offset + BigInt(base + tablesSize) });
   });
   const header: WarmHeader = {
     magic: warmMagic, byte_order: byteOrderMark, format_version: warmFormatVersion,
@@ -178,6 +178,11 @@ function makeTables(input: ImageInput, base: number): { tables: Uint8Array; head
     names_offset, name_count: input.names.length, folder, hot_offset, hot_count: 0, reserved: 0, renew_offset, renew_count: input.renew.length, sizes_offset: 0n, sizes_size: 0n,
   };
   return { tables, header, data };
+}
+
+/** Its memory is in the file. */
+function hasBytes({ kind }: { readonly kind: number }): boolean {
+  return kind === segmentKind.image || kind === segmentKind.copied;
 }
 
 /** Originals first, each file's together. */

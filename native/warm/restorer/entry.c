@@ -61,6 +61,7 @@ __attribute__((used)) void restorer_main(uint64_t *kernel_stack) {
     if (!args_copy()) refuse("no room for the arguments", NULL);
     map_memory();
     restore_process();
+    start.image = header;
     say_restored();
     kernel(3 /* close */, image_file, 0, 0, 0, 0);
     /* The point of no return: from here on it is the parked process. */

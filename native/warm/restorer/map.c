@@ -41,6 +41,14 @@ static void map_at(uint64_t address, uint64_t size, uint32_t protection, int fla
     refuse(at == -17 /* EEXIST */ || !failed(at) ? "an address is taken" : "memory cannot be mapped", what);
 }
 
+static void read_at(uint64_t address, uint64_t size, uint64_t offset, const char *why) {
+    for (uint64_t done = 0; done < size;) {
+        long got = kernel(SYS_pread64, image_file, address + done, size - done, offset + done, 0);
+        if (got <= 0) refuse(why, NULL);
+        done += (uint64_t)got;
+    }
+}
+
 /* Moves every part of the vDSO by way of `from`, in address order; all parts keep their distances, since the kernel is the same. */
 static void move_vdso(uint64_t from, uint64_t to) {
     const PycdsWarmSegment *segment = image_table(header->segments_offset);
@@ -96,6 +104,10 @@ void map_memory(void) {
             map_at(s->address, s->size, s->protection, MAP_ANONYMOUS, -1, 0, "wiped pages");
             if (failed(kernel(SYS_madvise, s->address, s->size, 18 /* MADV_WIPEONFORK */, 0, 0))) refuse("memory cannot be wiped on fork", NULL);
             break;
+        case PYCDS_SEGMENT_COPIED:
+            map_at(s->address, s->size, s->protection, MAP_ANONYMOUS, -1, 0, "copied pages");
+            read_at(s->address, s->size, s->offset, "a page cannot be read");
+            break;
         case PYCDS_SEGMENT_VDSO:
             break;
         default:
@@ -108,11 +120,7 @@ void map_memory(void) {
     if (low >= high || saved < low || saved > high) refuse("the stack has no place", NULL);
     low = stack_begin(low, high);
     map_at(low, high - low, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_STACK, -1, 0, "stack");
-    for (uint64_t at = saved; at < high;) {
-        long got = kernel(SYS_pread64, image_file, at, high - at, header->stack_offset + (at - saved), 0);
-        if (got <= 0) refuse("the stack cannot be read", NULL);
-        at += (uint64_t)got;
-    }
+    read_at(saved, high - saved, header->stack_offset, "the stack cannot be read");
 
     /* One call for a range of pages is a fraction of a fault for each. Where the kernel cannot (before 5.14), they fault. */
     const uint64_t *hot = image_table(header->hot_offset);
