@@ -107,6 +107,15 @@ static uint64_t brk_start(void) {
     return at == NULL ? 0 : strtoull(at + 1, NULL, 10);
 }
 
+/* RLIMIT_STACK as room for the main stack. */
+static uint64_t stack_room(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur > WIDEST_STACK) limit.rlim_cur = USUAL_STACK;
+    return (limit.rlim_cur + PYCDS_WARM_PAGE - 1) & ~(PYCDS_WARM_PAGE - 1);
+}
+
+bool park_stack_differs(void) { return stack_room() != parked.state.stack_limit; }
+
 static const char *fill_state(void) {
     PycdsWarmState *state = &parked.state;
     if (syscall(SYS_arch_prctl, ARCH_GET_FS, &state->fs_base) != 0) return "the thread pointer cannot be read";
@@ -136,9 +145,7 @@ static const char *fill_state(void) {
     state->pid = (uint32_t)syscall(SYS_gettid);
     state->parent_pid = (uint32_t)getppid();
     state->fake_pid = warm_fake_pid;
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur > WIDEST_STACK) limit.rlim_cur = USUAL_STACK;
-    state->stack_limit = (limit.rlim_cur + PYCDS_WARM_PAGE - 1) & ~(PYCDS_WARM_PAGE - 1);
+    state->stack_limit = stack_room();
     machine_cpu(state->cpu);
     for (int number = 1; number <= PYCDS_WARM_SIGNALS; number++) {
         /* the kernel's struct, not the C library's; its own two real-time signals cannot be asked for otherwise */
@@ -186,11 +193,20 @@ static void wipe_kernel_environment(void) {
 }
 
 static bool has_signals_blocked;
+/* What the building's starter had blocked, and what was at the park: the difference is the imports' doing. */
+static uint64_t mask_before, mask_parked;
+
+static uint64_t signal_mask(void) {
+    uint64_t mask = 0;
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, NULL, &mask, sizeof mask);
+    return mask;
+}
 
 void park_let_signals_in(void) {
     if (!has_signals_blocked) return;
     has_signals_blocked = false;
-    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &resumed->mask, NULL, sizeof resumed->mask);
+    uint64_t mask = (resumed->mask | (mask_parked & ~mask_before)) & ~(mask_before & ~mask_parked);
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof mask);
 }
 
 static void after_fork_child(void) {
@@ -205,6 +221,7 @@ static void after_fork_child(void) {
         _exit(WARM_EXIT_FAILED);
     }
     wipe_kernel_environment();
+    mask_parked = signal_mask();
     const WarmStart *start = save_registers(&parked.state);
     if (start != NULL) {
         /* Here every restored process begins. */
@@ -218,4 +235,7 @@ static void after_fork_child(void) {
     for (;;) pause();
 }
 
-bool park_register(void) { return pthread_atfork(before_fork, after_fork_parent, after_fork_child) == 0; }
+bool park_register(void) {
+    mask_before = signal_mask();
+    return pthread_atfork(before_fork, after_fork_parent, after_fork_child) == 0;
+}

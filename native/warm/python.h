@@ -79,6 +79,7 @@ extern PyObject *PySys_GetObject(const char *name); /* borrowed */
 extern void PySys_WriteStderr(const char *format, ...);
 extern int PyFile_WriteObject(PyObject *o, PyObject *file, int flags);
 extern void *PyInterpreterState_Get(void);
+extern void *PyThreadState_Get(void);
 extern int Py_FinalizeEx(void);
 
 #endif

@@ -14,6 +14,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,6 +101,25 @@ static PyObject *freeze(PyObject *self, PyObject *unused) {
     return result;
 }
 
+/*
+ * Since 3.14 the room on the stack limits how deep C code may call itself; CPython looks
+ * it up when it makes a thread's state (Python/ceval.c, hardware_stack_limits), and can be
+ * told another one from 3.14.1 on. Before, the limit stays that of the building, whose
+ * stack a start with a smaller one has room for, too (restorer/map.c).
+ */
+static void renew_stack_limits(void) {
+    int (*set)(void *thread, void *begin, size_t size) = NULL;
+    if (!park_stack_differs()) return;
+    *(void **)&set = dlsym(RTLD_DEFAULT, "PyUnstable_ThreadState_SetStackProtection");
+    pthread_attr_t attributes;
+    if (set == NULL || pthread_getattr_np(pthread_self(), &attributes) != 0) return;
+    void *begin = NULL;
+    size_t size = 0, guard = 0;
+    bool known = pthread_attr_getguardsize(&attributes, &guard) == 0 && pthread_attr_getstack(&attributes, &begin, &size) == 0 && size > guard;
+    pthread_attr_destroy(&attributes);
+    if (known && set(PyThreadState_Get(), (char *)begin + guard, size - guard) != 0) PyErr_Clear();
+}
+
 /* Forks and parks the child. Returns in restored processes only. NULL with an exception. */
 static PyObject *park(PyObject *self, PyObject *unused) {
     (void)self, (void)unused;
@@ -119,6 +139,7 @@ static PyObject *park(PyObject *self, PyObject *unused) {
     Py_DecRef(os);
     if (pid != 0) wait_for_reader((pid_t)pid);
 
+    renew_stack_limits();
     const WarmStart *start = park_start();
     size_t variables = 0;
     while (start->envp[variables] != NULL) variables++;

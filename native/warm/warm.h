@@ -54,6 +54,9 @@ size_t park_threads(int *ids, size_t size);
 /* This start, in a restored process; NULL in the one that builds. */
 const WarmStart *park_start(void);
 
+/* Whether this start has another RLIMIT_STACK than the process that was parked. */
+bool park_stack_differs(void);
+
 /* Ends the blocking of signals that the restorer began; once. */
 void park_let_signals_in(void);
 

@@ -63,6 +63,7 @@ static PyObject *draw(PyObject *self, PyObject *arguments, PyObject *keywords) {
 
 static PyMethodDef urandom_definition = {"urandom", (PyCFunction)(void *)draw, METH_VARARGS | METH_KEYWORDS, NULL};
 static PyMethodDef getrandom_definition = {"getrandom", (PyCFunction)(void *)draw, METH_VARARGS | METH_KEYWORDS, NULL};
+static PyMethodDef rand_bytes_definition = {"RAND_bytes", (PyCFunction)(void *)draw, METH_VARARGS | METH_KEYWORDS, NULL};
 
 /* counted(NAME, STOCK, TOLD): a function like STOCK that calls TOLD first; no frame of ours is below it. */
 static PyObject *counted(PyObject *self, PyObject *arguments) {
@@ -70,8 +71,9 @@ static PyObject *counted(PyObject *self, PyObject *arguments) {
     const char *name = NULL;
     PyObject *stock = NULL, *told = NULL;
     if (!PyArg_ParseTuple(arguments, "sOO", &name, &stock, &told)) return NULL;
+    PyMethodDef *definition = strcmp(name, "urandom") == 0 ? &urandom_definition : strcmp(name, "getrandom") == 0 ? &getrandom_definition : &rand_bytes_definition;
     PyObject *pair = Py_BuildValue("(OO)", stock, told);
-    PyObject *function = pair == NULL ? NULL : PyCFunction_NewEx(strcmp(name, "urandom") == 0 ? &urandom_definition : &getrandom_definition, pair, NULL);
+    PyObject *function = pair == NULL ? NULL : PyCFunction_NewEx(definition, pair, NULL);
     Py_DecRef(pair);
     return function;
 }

@@ -30,6 +30,7 @@ reads = {}
 draws = {}
 looks_through = set()
 missed = set()
+listed = {}
 environment = {}  # names, and hashes of the values: the image is not to hold them
 
 
@@ -114,13 +115,16 @@ def prepare(work):
     state["words"] = words
     # where sys.path begins with the current folder: -c has it as an empty string, -m by its name
     state["folder"] = os.getcwd() if words[:1] in (["-m"], ["-c"]) and not sys.flags.safe_path else None
+    keep_names()
     for name in request["preload"]:
         __import__(name)
     if not words:
         return None
     builtins.__pycds_park__ = park
     arguments[:] = words
-    return make_plan(mark=not request["explicit"])
+    plan = make_plan(mark=not request["explicit"])
+    keep_names()  # the program's folder
+    return plan
 
 
 # ---- the mark ---------------------------------------------------------------------
@@ -211,14 +215,17 @@ def before_park():
     files = ["%d (%s)" % one for one in sorted(open_files().items()) if one[0] not in state["inherited"]]
     if files:
         refuse("files are open: " + ", ".join(files[:8]))
-    ssl = sys.modules.get("_ssl")
-    if ssl is not None:
-        ssl.RAND_bytes(1)  # its generator is made now, so that a start only has to reseed it
+    gone = names_gone()
+    if gone:
+        refuse("files went while it ran: " + ", ".join(gone[:8]) + " \u2014 build it again")
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
     for stop in state.pop("stop"):
         stop()
+    ssl = sys.modules.get("_ssl")
+    if ssl is not None:
+        ssl.RAND_bytes(1)  # its generator is made now, so that a start only has to reseed it
     changed = {key: value for key, value in os.environ._data.items() if environment.get(key) != hash(value)}
     state["changed"] = changed
     state["removed"] = [key for key in environment if key not in os.environ._data]

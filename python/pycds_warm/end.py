@@ -100,6 +100,8 @@ def finish(status):
         names.pop("__file__", None)
         names.pop("__cached__", None)
     if mode == "exact":
+        if "train" in state:
+            stop_training()
         return (mode, status, [])
     threading = sys.modules.get("threading")
     if threading is not None:
@@ -111,7 +113,8 @@ def finish(status):
         # daemon threads go on until finalization stops them: they must not see what follows
         gc.unfreeze()
         return ("exact", status, state["unraisable"])
-    atexit._run_exitfuncs()
+    if "train" not in state:  # what the imports' own functions do is for the program's end
+        atexit._run_exitfuncs()
     flushed = flush_streams(status)
     gc.collect()
     # Objects/moduleobject.c, _PyModule_ClearDict

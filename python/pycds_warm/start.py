@@ -48,7 +48,7 @@ def restored(words, variables, ignored):
             sys.path[0] = state["first"] = os.getcwd()
         if all(type(one) is str for one in sys.argv + sys.orig_argv):
             configure(sys.argv, sys.orig_argv, state["first"])
-    for hook, call_arguments, keywords in hooks("_after_restore"):
+    for hook, call_arguments, keywords in () if "train" in state else hooks("_after_restore"):
         let_signals_in()
         hook(*call_arguments, **keywords)
 

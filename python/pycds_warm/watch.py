@@ -55,6 +55,28 @@ def looked_up_names():
     return [[name, found[name]] for name in sorted(found) if name not in ("pycds", "snapshot_restore_py")]
 
 
+def names_in(folder):
+    """What an import could find in a folder (src/warm/stamps.ts, importable)."""
+    try:
+        with os.scandir(folder) as entries:
+            return {one.name for one in entries if one.name.endswith((".py", ".pyc", ".so", ".pth")) or ("." not in one.name and one.name != "__pycache__" and (one.is_symlink() or one.is_dir()))}
+    except OSError:
+        return set()
+
+
+def keep_names():
+    """Of folders that imports look into: of those that are new on sys.path."""
+    for folder in sys.path:
+        folder = os.path.abspath(folder) if isinstance(folder, str) else None
+        if folder is not None and folder not in listed:
+            listed[folder] = names_in(folder)
+
+
+def names_gone():
+    """Names that imports may have met and that are no longer there; what came is seen by the command line (changedSince)."""
+    return sorted(os.path.join(folder, name) for folder, before in listed.items() for name in before - names_in(folder))
+
+
 def needs_folder(folder):
     """Whether modules came from the folder that sys.path begins with."""
     for name, module in list(sys.modules.items()):
@@ -156,33 +178,50 @@ def caller(*through):
 
 
 def watch_draws():
-    """Counts the calls of os.urandom and os.getrandom by module, until the returned function is called.
+    """Counts the calls of os.urandom, os.getrandom and ssl.RAND_bytes by module, until the returned function is called.
 
     What was made of them is the same in every start. The draws of the modules that
     start.py sets anew are no concern; nor are C code's own, which seed generators.
     """
     import posix
 
-    places = [posix, os]
-    stock = {name: getattr(os, name) for name in ("urandom", "getrandom") if hasattr(os, name)}
+    replaced = []  # ours and stock's
 
     def told():
         name = caller("random", "secrets", "uuid", "os")
         if name.partition(".")[0] not in ("tempfile", "multiprocessing") and not name.startswith("numpy.random"):
             draws[name] = draws.get(name, 0) + 1
 
-    ours = {name: counted(name, function, told) for name, function in stock.items()}
-    for name, function in ours.items():
-        for place in places:
-            setattr(place, name, function)
+    def count(names, *places):
+        for name in names:
+            stock = getattr(places[0], name, None)
+            if stock is not None:
+                replaced.append((counted(name, stock, told), stock))
+                for place in places:
+                    setattr(place, name, replaced[-1][0])
+
+    def made(module):
+        if getattr(module, "__name__", None) == "_ssl":
+            count(("RAND_bytes", "RAND_pseudo_bytes"), module)
+
+    count(("urandom", "getrandom"), posix, os)
+    if "_ssl" in sys.modules:
+        made(sys.modules["_ssl"])
+    # by its name a part of importlib: tracebacks and warnings leave it out
+    names = {"__name__": "importlib._bootstrap_external", "made": made}
+    exec(compile("def exec_module(self, module):\n stock(self, module)\n made(module)\n", "<frozen importlib._bootstrap_external>", "exec"), names)
+    kind = external.ExtensionFileLoader
+    names["stock"] = kind.exec_module
+    kind.exec_module = names["exec_module"]
 
     def stop():
-        for name, function in ours.items():
+        kind.exec_module = names["stock"]
+        for ours, stock in replaced:
             # modules have it under names of their own: from os import urandom as _urandom
-            for holder in gc.get_referrers(function):
-                if type(holder) is dict and holder is not ours:
-                    for key in [key for key, value in holder.items() if value is function]:
-                        holder[key] = stock[name]
+            for holder in gc.get_referrers(ours):
+                if type(holder) is dict:
+                    for key in [key for key, value in holder.items() if value is ours]:
+                        holder[key] = stock
 
     return stop
 

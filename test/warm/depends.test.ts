@@ -142,6 +142,20 @@ describe.skipIf(python === undefined)(`what an image depends on${missing === und
     for (const name of readdirSync(join(directory, "lib")).filter((one) => one.startsWith("edits"))) rmSync(join(directory, "lib", name));
   });
 
+  it("a name that goes while it is built, and that no module in memory is of", () => {
+    for (const [gone, name] of [["gone.py", "takes_file"], ["gone_folder", "takes_folder"]] as const) {
+      const path = join(directory, "lib", gone);
+      if (gone.endsWith(".py")) writeFileSync(path, "");
+      else mkdirSync(path);
+      writeFileSync(join(directory, "lib", `${name}.py`), `import os, shutil\nif os.path.exists(${JSON.stringify(path)}):\n    (shutil.rmtree if os.path.isdir(${JSON.stringify(path)}) else os.remove)(${JSON.stringify(path)})\n`);
+      const create = () => createImage(join(directory, "went"), ["--preload", name, "--", exe], { env, cwd: directory });
+      expect(create()).toMatchObject({ status: 2, stderr: expect.stringContaining(`files went while it ran: ${path}`) as string });
+      rmSync(join(directory, "lib/__pycache__"), { recursive: true, force: true }); // what comes and goes beside modules says nothing
+      expect(create()).toMatchObject({ status: 0, stderr: "" });
+      rmSync(join(directory, "lib", `${name}.py`));
+    }
+  });
+
   it("a mapped file: a copy and a new link are the same, other contents are not, whatever their time", () => {
     const source = execFileSync(exe, ["-I", "-c", "import _json; print(_json.__file__)"], { encoding: "utf8" }).trim();
     const file = join(directory, "lib", source.slice(source.lastIndexOf("/") + 1));
@@ -153,12 +167,15 @@ describe.skipIf(python === undefined)(`what an image depends on${missing === und
     expect(log()).toBe(`pycds: restored ${image}\n`);
     linkSync(file, join(directory, "link"));
     expect(statSync(file).mtimeMs).toBe(1000);
+    const compared = `pycds: restored ${image}: each start compares the contents of ${file} — pycds warm renew ${image}\n`;
+    expect(log()).toBe(compared);
+    expect(pycdsIn(["warm", "renew", "-q", image], { env, cwd: directory })).toMatchObject({ status: 0, stderr: "" });
     expect(log()).toBe(`pycds: restored ${image}\n`);
     const bytes = readFileSync(file);
     rmSync(file);
     writeFileSync(file, bytes);
     utimesSync(file, 1, 1);
-    expect(log()).toBe(`pycds: restored ${image}\n`);
+    expect(log()).toBe(compared);
     bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
     writeFileSync(file, bytes);
     utimesSync(file, 1, 1);

@@ -37,4 +37,32 @@ print("end")
     expect(stock).toEqual({ status: 0, signal: null, stdout: "told ['word']\nend\n", stderr: "" });
     expect(run(image, ["asks.py", "word"])).toEqual(stock);
   });
+
+  it("recursion of C code goes as deep as the stack of the start allows, not that of the building", { timeout: 60_000 }, () => {
+    writeFileSync(join(directory, "deep.py"), `import json, sys
+sys.setrecursionlimit(10 ** 9)
+def fits(depth):
+    try:
+        json.loads("[" * depth + "]" * depth)
+    except RecursionError:
+        return False
+    return True
+low, high = 1, 1 << 22
+while high - low > 16:
+    middle = (low + high) // 2
+    low, high = (middle, high) if fits(middle) else (low, middle)
+print(low)
+`);
+    const depth = (which: string, kilobytes: number): number => {
+      const { status, stdout } = run("sh", ["-c", 'ulimit -s "$1"; exec "$0" deep.py', which, `${kilobytes}`]);
+      expect(status).toBe(0);
+      return Number(stdout);
+    };
+    for (const kilobytes of [512, 1024, 8192, 32_768]) {
+      const stock = depth(exe, kilobytes);
+      const ratio = depth(image, kilobytes) / stock;
+      // the kernel's strings lie on stock's stack, and its begin is random
+      expect([kilobytes, ratio > 0.93 && ratio < 1.07 ? 1 : ratio]).toEqual([kilobytes, 1]);
+    }
+  });
 });

@@ -3,8 +3,8 @@
  * is what every first process of a container has. The worst that an image could
  * do: the same private key in each start (facts/warm-image.md).
  *
- * PYCDS_TEST_RESTORES sets the number of restores (300 if unset; 1,000 and more take
- * minutes), PYCDS_TEST_WARM_PYTHONS names further interpreters, colon-separated,
+ * PYCDS_TEST_RESTORES sets the number of restores (300 if unset; `npm run test:draws`:
+ * 1,000, half a minute), PYCDS_TEST_WARM_PYTHONS names further interpreters, colon-separated,
  * that have numpy or cryptography.
  */
 import { execFileSync, spawnSync } from "node:child_process";

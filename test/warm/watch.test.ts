@@ -1,5 +1,6 @@
 /** What imports do that files do not show: signals that come early, the environment, random bytes and seeds, libraries loaded by hand. */
 import { spawn, spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -54,6 +55,18 @@ describe.skipIf(python === undefined)(`what imports did${missing === undefined ?
         expect([child.signalCode, child.exitCode]).toEqual(["SIGINT", null]);
       }
     });
+    it("what imports blocked stays so, whatever else the starter has blocked", () => {
+      const change = "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGRTMIN + 3])\n";
+      const { file, status } = image("blocks", change);
+      expect(status).toBe(0);
+      const show = "import blocks, signal; print(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))";
+      for (const blocked of ["", "signal.SIGUSR2, signal.SIGHUP"]) {
+        const by = (which: string): string => start(exe, `import os, signal; signal.pthread_sigmask(signal.SIG_BLOCK, [${blocked}]); os.execv(${JSON.stringify(which)}, [${JSON.stringify(which)}, "-c", ${JSON.stringify(show)}])`).stdout;
+        const stock = by(exe);
+        expect(stock).toContain("SIGUSR1");
+        expect(by(file)).toBe(stock);
+      }
+    });
     it("who is started in its place has the starter's mask", () => {
       const { file } = image("mask", "");
       const mask = "import signal; print(signal.pthread_sigmask(signal.SIG_BLOCK, []))";
@@ -87,10 +100,34 @@ describe.skipIf(python === undefined)(`what imports did${missing === undefined ?
       const read = image("doesread", "import os\nos.environ['UNREAD']\n", { UNREAD: value });
       expect(readFileSync(read.file).includes(value)).toBe(true);
     });
+    it("nothing of any value is: long and short ones, one of many", () => {
+      // a value's bytes may be overwritten in part where memory was used again: each of its pieces is looked for
+      const lengths = [16, 24, 40, 64, 100, 200, 400, 480, 600, 1000, 3000, 20_000, 100_000];
+      const values = Object.fromEntries(lengths.flatMap((length) => [0, 1, 2].map((number) => [`UNREAD_${length}_${number}`, randomBytes(length).toString("base64").slice(0, length)])));
+      const { file, status } = image("manyunread", "", values);
+      expect(status).toBe(0);
+      const bytes = readFileSync(file);
+      const pieces = (value: string): string[] => Array.from({ length: Math.floor(value.length / 16) }, (_, index) => value.slice(16 * index, 16 * index + 16));
+      const stays = Object.entries(values).flatMap(([name, value]) => pieces(value).filter((piece, index) => (index < 40 || index % 50 === 0) && bytes.includes(piece)).map(() => name));
+      expect(stays).toEqual([]);
+    });
     it("a module's own settings stay", () => {
       const { file } = image("sets", "import os\nos.environ['SET_AT_IMPORT'] = 'yes'\nos.environ.pop('TAKEN', None)\n", { TAKEN: "1" });
       expect(start(file, "import os; print(os.environ['SET_AT_IMPORT'], os.environ.get('TAKEN')); os.system('echo $SET_AT_IMPORT $TAKEN')", { TAKEN: "1" }).stdout.split("\n").sort()).toEqual(["", "yes", "yes None"]);
     });
+  });
+
+  it("the start that trains an image runs after-fork handlers, no hooks and no atexit functions; --no-training leaves it out", () => {
+    const told = join(directory, "told");
+    const source = `import atexit, os, pycds\ndef tell(word):\n    with open(${JSON.stringify(told)}, "a") as file:\n        file.write(word)\nos.register_at_fork(after_in_child=lambda: tell("handler "))\npycds.register_after_restore(tell, "hook ")\natexit.register(tell, "exit ")\n`;
+    for (const [name, options, builds] of [["trained", [], "handler "], ["trained_exact", ["--exit", "exact"], "handler "], ["untrained", ["--no-training"], ""]] as const) {
+      rmSync(told, { force: true });
+      writeFileSync(told, "");
+      const { file, status } = image(name, source, {}, options);
+      expect({ status, told: readFileSync(told, "utf8") }).toEqual({ status: 0, told: builds });
+      expect(start(file, "print(1)").stdout).toBe("1\n");
+      expect(readFileSync(told, "utf8")).toBe(`${builds}handler hook exit `);
+    }
   });
 
   describe("randomness", () => {
@@ -100,6 +137,14 @@ describe.skipIf(python === undefined)(`what imports did${missing === undefined ?
       const state = "import os, posix, random, draws; print(os.urandom is posix.urandom is random._urandom is draws.mine, os.urandom, os.getrandom, os.register_at_fork, random.Random.seed.__code__.co_filename == random.__file__, hasattr(__builtins__, '__pycds_seed__'))";
       expect(start(file, state)).toEqual(start(exe, state));
       expect(start(file, "import draws; print(draws.KEY)").stdout).toBe(start(file, "import draws; print(draws.KEY)").stdout);
+    });
+    it("draws from ssl's generator are named, too, of code that has ssl's function under another name", () => {
+      const { file, status, stderr } = image("ssldraws", "import ssl\nfrom _ssl import RAND_bytes as mine\nKEY = mine(8), ssl.RAND_bytes(8)\n");
+      expect({ status, stderr }).toEqual({ status: 0, stderr: expect.stringContaining("the same in every start: ssldraws (2) — ") as string });
+      const state = "import _ssl, ssl, ssldraws, importlib.machinery as m; print(ssl.RAND_bytes is _ssl.RAND_bytes is ssldraws.mine, ssl.RAND_bytes, m.ExtensionFileLoader.exec_module.__qualname__)";
+      expect(start(file, state)).toEqual(start(exe, state));
+      expect(start(file, "import ssldraws; print(ssldraws.KEY)").stdout).toBe(start(file, "import ssldraws; print(ssldraws.KEY)").stdout);
+      expect(image("sslquiet", "import ssl\nssl.create_default_context()\n")).toMatchObject({ status: 0, stderr: "" });
     });
     it("none are named where none are drawn", () => {
       expect(image("quiet", "import random, secrets, uuid, tempfile, multiprocessing.process, email.generator\n")).toMatchObject({ status: 0, stderr: "" });

@@ -11,6 +11,7 @@
 #define STACK_GAP (UINT64_C(1) << 20) /* as the kernel keeps below a stack (mm/mmap.c, stack_guard_gap) */
 
 static const char *path_of_original;
+const char *compared_file;
 
 static uint64_t digest_of_file(long file, uint64_t size) {
     long at = size == 0 ? -1 : kernel6(SYS_mmap, 0, (long)size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, file, 0);
@@ -30,8 +31,10 @@ static int open_original(const PycdsWarmFile *original) {
         nanoseconds(&now.stx_mtime) != original->mtime_ns)
         refuse("a file has changed", path_of_original);
     /* another inode or a later change of any kind (a copy, a new link, an edit that kept its time): its contents decide */
-    if ((now.stx_ino != original->inode || nanoseconds(&now.stx_ctime) != original->ctime_ns) && digest_of_file(file, now.stx_size) != original->digest)
-        refuse("a file has changed", path_of_original);
+    if (now.stx_ino != original->inode || nanoseconds(&now.stx_ctime) != original->ctime_ns) {
+        if (digest_of_file(file, now.stx_size) != original->digest) refuse("a file has changed", path_of_original);
+        compared_file = path_of_original;
+    }
     return (int)file;
 }
 

@@ -105,6 +105,8 @@ void check_beside(void);
 void check_age(void);
 void check_machine(void);
 void map_memory(void);
+/* A mapped file whose contents had to be compared, which costs each start its digest; NULL: none. */
+extern const char *compared_file;
 void restore_process(void);
 /* A signal must not find handlers of a process that is not whole yet. */
 void block_signals(void);

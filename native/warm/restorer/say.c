@@ -92,6 +92,6 @@ void refuse_secure(void) {
 }
 
 void say_restored(void) {
-    const char *pieces[] = {"pycds: restored ", program_path};
-    say_to_log(pieces, 2);
+    const char *pieces[] = {"pycds: restored ", program_path, ": each start compares the contents of ", compared_file, " — pycds warm renew ", program_path};
+    say_to_log(pieces, compared_file == NULL ? 2 : 6);
 }

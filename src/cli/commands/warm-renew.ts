@@ -19,7 +19,7 @@ const requestSchema = z.object({
     installed: z.string().optional(),
     options: z.object({
       preload: z.string().optional(), exit: z.string(), allow: z.array(z.string()).optional(), watch: z.array(z.string()).optional(),
-      park: z.boolean().optional(), sealed: z.boolean().optional(), rotate: z.string().optional(),
+      park: z.boolean().optional(), sealed: z.boolean().optional(), rotate: z.string().optional(), training: z.boolean().optional(),
     }),
   }),
 });
