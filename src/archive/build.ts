@@ -16,7 +16,7 @@ import { abiFlag, features, nameLatin1, none, objectAlignment, selfCheckSubject,
 import { requestAddresses, withNames } from "../image/slots.ts";
 import { StringTable } from "../image/strings.ts";
 import { encodeSections, finishImage, layOutImage } from "../image/writer.ts";
-import type { ImageIdentity, ImageOutput, WholeSections } from "../image/writer.ts";
+import type { ImageIdentity, ImageOutput, ImageSink, WholeSections } from "../image/writer.ts";
 import { layOutNames } from "../layout/names.ts";
 import type { LaidOutNames } from "../layout/names.ts";
 import { heldReason } from "./bases.ts";
@@ -25,6 +25,7 @@ import type { DataPlan } from "./addresses.ts";
 import { compileModule, minorOf } from "./compile.ts";
 import { describeArchive } from "./describe.ts";
 import type { ExcludedInput } from "./describe.ts";
+import { emitUnits } from "./emit.ts";
 import { indexTables } from "./index-tables.ts";
 import type { EntryContent } from "./index-tables.ts";
 import { indexFolders } from "./path-index.ts";
@@ -94,12 +95,7 @@ export function buildArchive(input: BuildInput, onProgress: OnProgress = () => u
     const pyc = pycFileOf(module.pyc);
     return { key: unitKey(pyc, module.kind), unit: heldUnit(compileModule({ bytes: pyc.bytes(), file: module.pycFile, kind: module.kind }, input.abi)) };
   });
-  const linked = linkArchive(plan, compiled, onProgress);
-  const bytes = new Uint8Array(linked.size);
-  const steps = linked.emit({ write: (at, part) => bytes.set(part, at) });
-  let step = steps.next();
-  while (step.done !== true) step = steps.next();
-  return { bytes, report: step.value };
+  return linkArchive(plan, compiled, onProgress).inMemory();
 }
 
 export interface ArchivePlan {
@@ -122,8 +118,10 @@ export function planArchive(input: BuildInput, onProgress: OnProgress = () => un
 export interface LinkedArchive {
   /** Bytes of the file. */
   readonly size: number;
-  /** Writes it, once; after each step others may have their turn. */
-  emit(output: ImageOutput): Generator<undefined, BuildReport, undefined>;
+  /** Writes it. The sink has all of it when this resolves, and asks for nothing when it rejects. */
+  emit(sink: ImageSink): Promise<BuildReport>;
+  /** Of units that are held in memory. */
+  inMemory(): BuiltArchive;
 }
 
 /**
@@ -156,8 +154,8 @@ export function linkArchive(plan: ArchivePlan, compiled: readonly CompiledUnit[]
   const units = [...modules, ...pures.sources].map(({ unit }) => unit);
 
   onProgress({ pass: "names", done: 0, total: units.length });
-  const names = new NameNumbers();
-  const streams = new Streams();
+  const names = NameNumbers.for(units.map(({ head }) => head));
+  const streams = new Streams(units.reduce((sum, { head }) => sum + head.relocations.byteLength + 4 * head.nameCount + 8, 0));
   for (const { head } of units) {
     const firstNew = names.length;
     streams.add(withNames(head.relocations, head.numberNames(names), firstNew));
@@ -198,28 +196,27 @@ export function linkArchive(plan: ArchivePlan, compiled: readonly CompiledUnit[]
   const sizes = { ...mapValues(blank, (bytes) => bytes.byteLength), relocations: streams.size, data: data.size };
   const layout = layOutImage(sizes, input.target.platform);
 
-  const emit = function* (output: ImageOutput): Generator<undefined, BuildReport, undefined> {
-    const rows: RecordOf<"Unit">[] = [];
-    for (const [number, unit] of units.entries()) {
-      if (number % 64 === 0) {
-        onProgress({ pass: "write", done: number, total: units.length });
-        yield;
-      }
-      const { head } = unit;
-      const offset = data.units[number] ?? 0;
-      const stream = streams.at(number);
-      const bytes = unit.data();
-      requestAddresses(stream.bytes, bytes, Number(base) + offset);
-      output.write(layout.places.data.offset + offset, bytes);
-      rows.push({
-        data_offset: BigInt(offset), data_size: head.dataSize, root: head.root, reloc_offset: BigInt(stream.offset), reloc_size: stream.bytes.byteLength, flags: 0,
-        digest: xxh3(bytes, stream.bytes),
-      });
-    }
-    laidOutNames.blocks.forEach(({ bytes }, number) => output.write(layout.places.data.offset + (data.blocks[number] ?? 0), bytes));
+  const rows: RecordOf<"Unit">[] = [];
+  const link = (number: number, bytes: Uint8Array): void => {
+    const unit = units[number];
+    if (unit === undefined) throw new Error(`no unit ${number}`);
+    const offset = data.units[number] ?? 0;
+    const stream = streams.at(number);
+    requestAddresses(stream.bytes, bytes, Number(base) + offset);
+    rows[number] = {
+      data_offset: BigInt(offset), data_size: unit.head.dataSize, root: unit.head.root, reloc_offset: BigInt(stream.offset), reloc_size: stream.bytes.byteLength, flags: 0,
+      digest: xxh3(bytes, stream.bytes),
+    };
+  };
+  const { offset: dataAt } = layout.places.data;
+  const places = data.units.map((offset) => dataAt + offset);
+  const show = (done: number): void => onProgress({ pass: "write", done, total: units.length });
+  /** All but the units. */
+  const finish = (output: ImageOutput): BuildReport => {
+    laidOutNames.blocks.forEach(({ bytes }, number) => output.write(dataAt + (data.blocks[number] ?? 0), bytes));
     output.write(layout.places.relocations.offset, streams.done());
     const digest = finishImage(output, layout, identityOf(input, base, data.hotEnd), { ...blank, units: encodeTable("Unit", rows) });
-    onProgress({ pass: "write", done: units.length, total: units.length });
+    show(units.length);
     return {
       modules: modules.length,
       traced,
@@ -236,7 +233,24 @@ export function linkArchive(plan: ArchivePlan, compiled: readonly CompiledUnit[]
       digest: hex(digest),
     };
   };
-  return { size: layout.size, emit };
+  const emit = async (sink: ImageSink): Promise<BuildReport> => {
+    await emitUnits({ units, places, link }, sink, show);
+    const writes: Promise<void>[] = [];
+    const report = finish({ write: (at, bytes) => void writes.push(sink.write(at, bytes)) });
+    await Promise.all(writes);
+    return report;
+  };
+  const inMemory = (): BuiltArchive => {
+    const bytes = new Uint8Array(layout.size);
+    for (const [number, { data: from }] of units.entries()) {
+      if (!(from instanceof Uint8Array)) throw new Error("a unit that is not held in memory");
+      const place = places[number] ?? 0;
+      bytes.set(from, place);
+      link(number, bytes.subarray(place, place + from.byteLength));
+    }
+    return { bytes, report: finish({ write: (at, part) => bytes.set(part, at) }) };
+  };
+  return { size: layout.size, emit, inMemory };
 }
 
 /** A row of the right size, until digests are known. */
@@ -337,8 +351,13 @@ function selfCheckTable({ abi }: BuildInput, strings: StringTable): RecordOf<"Se
 
 /** The relocations section: streams of the units, in order. */
 class Streams {
-  private readonly writer = new ByteWriter(1 << 20);
+  private readonly writer: ByteWriter;
   private readonly places: { readonly offset: number; readonly size: number }[] = [];
+
+  /** @param expected bytes */
+  constructor(expected: number) {
+    this.writer = new ByteWriter(expected);
+  }
 
   get size(): number {
     return this.writer.length;

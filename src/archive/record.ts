@@ -8,6 +8,7 @@
  * bytes of names or of the reason, 0, 0); the relocation stream without numbers of names, to a multiple of 8; then
  * for each name a u32 (bytes << 3 | width: 0, 1, 2 for 1, 2, 4 bytes << 1 | ASCII) and its text;
  * of a module that stays with stock the reason in UTF-8 instead. Data: the unit's bytes.
+ * In a pack of the unit cache a name is its number (u32) in the pack's list.
  */
 import { alignUp } from "../base/bytes.ts";
 import { latin1CodePoint } from "../graph/names.ts";
@@ -58,14 +59,26 @@ export function packReason(reason: string): UnitRecord {
   return { head: makeHead([1, 0, 0, 0, 0, text.byteLength, 0, 0], noData, text), data: noData };
 }
 
+/** A list of names, no two of which are equal: of each the word that says length, width and ASCII bit, the hash of both, and where its bytes begin in `text`. */
+export interface NameSource {
+  readonly words: Uint32Array;
+  readonly hashes: Uint32Array;
+  readonly starts: Uint32Array;
+  readonly text: Uint8Array;
+}
+
 /** The head of a record that this toolchain made: a cache's are digested, so nothing is checked here. */
 export class RecordHead {
-  readonly bytes: Uint8Array;
+  private readonly bytes: Uint8Array;
   private readonly view: DataView;
+  /** What its names are numbers in; undefined: it has their text. */
+  readonly source: NameSource | undefined;
 
-  constructor(bytes: Uint8Array) {
+  /** @param bytes at a multiple of 4 where there is a source */
+  constructor(bytes: Uint8Array, source?: NameSource) {
     this.bytes = bytes;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.source = source;
   }
 
   private word(index: number): number {
@@ -93,89 +106,209 @@ export class RecordHead {
     return this.bytes.subarray(headSize, headSize + this.relocationSize);
   }
 
-  /** The numbers of the unit's names in the archive. */
+  get nameCount(): number {
+    return this.reason === undefined ? this.word(4) : 0;
+  }
+
+  /** What is before its names, or all of what has none. */
+  get withoutNames(): Uint8Array {
+    return this.reason === undefined ? this.bytes.subarray(0, this.behind) : this.bytes;
+  }
+
+  /** The numbers of the unit's names among `names`. */
   numberNames(names: NameNumbers): Uint32Array {
-    const numbers = new Uint32Array(this.word(4));
+    const numbers = new Uint32Array(this.nameCount);
+    if (this.source === undefined) this.eachName((start, word, index) => { numbers[index] = names.number(this.bytes, start, word); });
+    else names.renumber(this.source, new Uint32Array(this.bytes.buffer, this.bytes.byteOffset + this.behind, numbers.length), numbers);
+    return numbers;
+  }
+
+  /** Of a head that has its names' text. */
+  eachName(visit: (start: number, word: number, index: number) => void): void {
+    const { nameCount: count } = this;
     let at = this.behind;
-    for (let index = 0; index < numbers.length; index++) {
+    for (let index = 0; index < count; index++) {
       const word = this.view.getUint32(at, true);
-      numbers[index] = names.number(this.bytes, at + 4, word);
+      visit(at + 4, word, index);
       at += 4 + (word >>> 3);
     }
-    return numbers;
+  }
+
+  /** The hashes of its names, where it has their text. */
+  addHashes(to: HashFilter): void {
+    if (this.source === undefined) this.eachName((start, word) => to.add(hashOf(this.bytes, start, word)));
   }
 }
 
-/** The archive's names in order of first use; equal text is one name. A hash table over bytes: millions are looked up. */
-export class NameNumbers {
-  private text = new Uint8Array(1 << 16);
+/** A head whose names are numbers among `names`, its size a multiple of 8. */
+export function keptHead(head: RecordHead, names: NameNumbers): Uint8Array {
+  const fixed = head.withoutNames;
+  const numbers = head.numberNames(names);
+  const kept = new Uint8Array(alignUp(fixed.byteLength + numbers.byteLength, 8));
+  kept.set(fixed);
+  kept.set(new Uint8Array(numbers.buffer), fixed.byteLength);
+  return kept;
+}
+
+/** Some of what hashes were added: all of them, and a few others. */
+export class HashFilter {
+  private readonly bits = new Uint8Array(1 << 17);
+
+  add(hash: number): void {
+    const at = hash & 0xfffff;
+    this.bits[at >>> 3] = (this.bits[at >>> 3] ?? 0) | (1 << (at & 7));
+  }
+  mayHave(hash: number): boolean {
+    const at = hash & 0xfffff;
+    return ((this.bits[at >>> 3] ?? 0) & (1 << (at & 7))) !== 0;
+  }
+}
+
+function hashOf(bytes: Uint8Array, start: number, word: number): number {
+  let hash = word;
+  for (let at = start, end = start + (word >>> 3); at < end; at++) hash = Math.imul(hash ^ (bytes[at] ?? 0), 0x01000193);
+  hash ^= hash >>> 15;
+  return hash >>> 0;
+}
+
+/** Names in order of first use, an archive's or a pack's; equal text is one name. A hash table over bytes: millions are looked up. */
+export class NameNumbers implements NameSource {
+  private bytes = new Uint8Array(1 << 16);
   private used = 0;
-  private words = new Uint32Array(1 << 10);
-  private starts = new Uint32Array(1 << 10);
-  private hashes = new Uint32Array(1 << 10);
+  private nameWords = new Uint32Array(1 << 10);
+  private nameStarts = new Uint32Array(1 << 10);
+  private nameHashes = new Uint32Array(1 << 10);
   private table = new Int32Array(1 << 11);
+  private inTable = 0;
   private count = 0;
+  /** By source: the number + 1 of each of its names that was met. */
+  private readonly known = new Map<NameSource, Int32Array>();
+  /** A source whose names none of the others has but, perhaps, those that the filter lets through: they need no look-up. */
+  private main: NameSource | undefined;
+  private readonly shared = new HashFilter();
+
+  /** The list for some units: most of their names come from one source, as a rule, and then hardly any is looked up. */
+  static for(heads: readonly RecordHead[]): NameNumbers {
+    const names = new NameNumbers();
+    const sources = new Map<NameSource, number>();
+    for (const head of heads) {
+      head.addHashes(names.shared);
+      if (head.source !== undefined) sources.set(head.source, (sources.get(head.source) ?? 0) + 1);
+    }
+    const [main, ...others] = [...sources].toSorted(([, a], [, b]) => b - a).map(([source]) => source);
+    for (const { hashes } of others) for (const hash of hashes) names.shared.add(hash);
+    if (main === undefined) return names;
+    names.main = main;
+    names.nameWords = new Uint32Array(main.words.length + 1024);
+    names.nameStarts = new Uint32Array(names.nameWords.length);
+    names.nameHashes = new Uint32Array(names.nameWords.length);
+    names.bytes = new Uint8Array(main.text.byteLength + (1 << 16));
+    return names;
+  }
+
+  /** Longer than the list, as are hashes and starts. */
+  get words(): Uint32Array {
+    return this.nameWords;
+  }
+  get hashes(): Uint32Array {
+    return this.nameHashes;
+  }
+  get starts(): Uint32Array {
+    return this.nameStarts;
+  }
+  get text(): Uint8Array {
+    return this.bytes.subarray(0, this.used);
+  }
 
   get length(): number {
     return this.count;
   }
 
+  /** Numbers here of names that have numbers in another list: each text is looked at once. */
+  renumber(source: NameSource, theirs: Uint32Array, ours: Uint32Array): void {
+    let known = this.known.get(source);
+    if (known === undefined || known.length < source.words.length) {
+      const longer = new Int32Array(source.words.length);
+      if (known !== undefined) longer.set(known);
+      this.known.set(source, (known = longer));
+    }
+    const { words, hashes, starts, text } = source;
+    for (let index = 0; index < theirs.length; index++) {
+      const their = theirs[index] ?? 0;
+      let number = (known[their] ?? 0) - 1;
+      if (number < 0) {
+        const hash = hashes[their] ?? 0;
+        const start = starts[their] ?? 0;
+        const word = words[their] ?? 0;
+        number = source === this.main && !this.shared.mayHave(hash) ? this.add(text, start, word, hash) : this.find(text, start, word, hash);
+        known[their] = number + 1;
+      }
+      ours[index] = number;
+    }
+  }
+
   /** @param word length, width and ASCII bit, as in a record */
   number(bytes: Uint8Array, start: number, word: number): number {
-    const size = word >>> 3;
-    let hash = word;
-    for (let at = start; at < start + size; at++) hash = Math.imul(hash ^ (bytes[at] ?? 0), 0x01000193);
-    hash ^= hash >>> 15;
+    return this.find(bytes, start, word, hashOf(bytes, start, word));
+  }
+
+  private find(bytes: Uint8Array, start: number, word: number, hash: number): number {
     const mask = this.table.length - 1;
     let place = hash & mask;
     for (let entry = this.table[place] ?? 0; entry !== 0; entry = this.table[place] ?? 0) {
       const index = entry - 1;
-      if (this.hashes[index] === hash >>> 0 && this.words[index] === word && this.same(bytes, start, index, size)) return index;
+      if (this.nameHashes[index] === hash && this.nameWords[index] === word && this.same(bytes, start, index, word >>> 3)) return index;
       place = (place + 1) & mask;
     }
-    return this.add(bytes, start, word, hash >>> 0, place);
+    const index = this.add(bytes, start, word, hash);
+    this.table[place] = index + 1;
+    this.inTable += 1;
+    if (this.inTable * 2 > this.table.length) this.rehash();
+    return index;
   }
 
   private same(bytes: Uint8Array, start: number, index: number, size: number): boolean {
-    const own = this.starts[index] ?? 0;
-    for (let at = 0; at < size; at++) if (this.text[own + at] !== bytes[start + at]) return false;
+    const own = this.nameStarts[index] ?? 0;
+    for (let at = 0; at < size; at++) if (this.bytes[own + at] !== bytes[start + at]) return false;
     return true;
   }
 
-  private add(bytes: Uint8Array, start: number, word: number, hash: number, place: number): number {
+  private add(bytes: Uint8Array, start: number, word: number, hash: number): number {
     const size = word >>> 3;
     const index = this.count++;
-    if (this.used + size > this.text.length) this.text = grown(this.text, Uint8Array, this.used + size);
-    if (index === this.words.length) {
-      this.words = grown(this.words, Uint32Array, index + 1);
-      this.starts = grown(this.starts, Uint32Array, index + 1);
-      this.hashes = grown(this.hashes, Uint32Array, index + 1);
+    if (this.used + size > this.bytes.length) this.bytes = grown(this.bytes, Uint8Array, this.used + size);
+    if (index === this.nameWords.length) {
+      this.nameWords = grown(this.nameWords, Uint32Array, index + 1);
+      this.nameStarts = grown(this.nameStarts, Uint32Array, index + 1);
+      this.nameHashes = grown(this.nameHashes, Uint32Array, index + 1);
     }
-    this.text.set(bytes.subarray(start, start + size), this.used);
-    this.words[index] = word;
-    this.starts[index] = this.used;
-    this.hashes[index] = hash;
+    // most are shorter than what a view of them would cost
+    const own = this.bytes;
+    for (let at = 0, to = this.used; at < size; at++) own[to + at] = bytes[start + at] ?? 0;
+    this.nameWords[index] = word;
+    this.nameStarts[index] = this.used;
+    this.nameHashes[index] = hash;
     this.used += size;
-    this.table[place] = index + 1;
-    if (this.count * 2 > this.table.length) this.rehash();
     return index;
   }
 
   private rehash(): void {
-    const table = new Int32Array(this.table.length * 4);
-    for (let index = 0; index < this.count; index++) {
-      let place = (this.hashes[index] ?? 0) & (table.length - 1);
+    const old = this.table;
+    const table = new Int32Array(old.length * 4);
+    for (const entry of old) {
+      if (entry === 0) continue;
+      let place = (this.nameHashes[entry - 1] ?? 0) & (table.length - 1);
       while (table[place] !== 0) place = (place + 1) & (table.length - 1);
-      table[place] = index + 1;
+      table[place] = entry;
     }
     this.table = table;
   }
 
   /** A name, for its layout; made anew each time, since hundreds of thousands of them would burden the collector. */
   at(index: number): NameEntry {
-    const word = this.words[index] ?? 0;
-    const start = this.starts[index] ?? 0;
-    const data = this.text.subarray(start, start + (word >>> 3));
+    const word = this.nameWords[index] ?? 0;
+    const start = this.nameStarts[index] ?? 0;
+    const data = this.bytes.subarray(start, start + (word >>> 3));
     const width = ([1, 2, 4] as const)[(word >>> 1) & 3] ?? 1;
     const value: StrValue = { kind: "str", width, length: data.byteLength / width, ascii: (word & 1) === 1, data, interned: true };
     return { value, latin1: latin1CodePoint(value) };

@@ -1,11 +1,20 @@
 /** Where compiled modules wait for the linker: in memory, or in the unit cache's files. */
+import { PycdsError } from "../base/errors.ts";
 import { RecordHead } from "./record.ts";
 import type { UnitRecord } from "./record.ts";
 
+/** A unit's bytes in a file that others may have damaged. */
+export interface KeptData {
+  readonly fd: number;
+  readonly offset: number;
+  /** XXH3. */
+  readonly digest: bigint;
+}
+
 export interface StoredUnit {
   readonly head: RecordHead;
-  /** The unit's bytes, once: the linker changes them. Valid until another unit of the same store is asked for its own. */
-  data(): Uint8Array;
+  /** head.dataSize bytes. */
+  readonly data: Uint8Array | KeptData;
 }
 
 /** Keeps results by what they were made from; `undefined`: not here. */
@@ -15,7 +24,14 @@ export interface UnitStore {
 }
 
 export function heldUnit({ head, data }: UnitRecord): StoredUnit {
-  return { head: new RecordHead(head), data: () => data };
+  return { head: new RecordHead(head), data };
 }
 
 export const memoryStore: UnitStore = { get: () => undefined, put: (_, record) => heldUnit(record) };
+
+/** What a cache keeps changed after it was written: build again without it. */
+export class DamagedCache extends PycdsError {
+  constructor() {
+    super("UNIT_CACHE", "cannot use the cache of compiled modules", "it is damaged", { next: "delete the folder pycds/units below XDG_CACHE_HOME" });
+  }
+}

@@ -1,30 +1,19 @@
 /**
  * Compiled units kept from build to build, by contents.
  *
- * A folder of packs. A pack is written by one build under a temporary name and
+ * A folder of packs (pack.ts). A pack is written by one build under a temporary name and
  * appears whole, by rename, or not at all; it is never changed afterwards, so
  * builds may run side by side. A pack's name begins with what its units depend
  * on besides their .pyc: this toolchain's code and the layout data. Nothing in
  * a pack is believed without its digest.
- *
- * Pack: the units' data one after the other, between them slabs of heads, so that many heads are read at once; an index of
- * 72-byte rows (32 hex digits of the key; u64 offset of head and of data; u32 size of head and of data; u64 XXH3 of head and of data);
- * then its trailer: u64 offset of the index, u64 XXH3 of the index, "PYCDSPK2".
  */
-import { closeSync, fstatSync, openSync, readSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeSync } from "node:fs";
+import { closeSync, openSync, readdirSync, renameSync, rmSync, statSync, utimesSync } from "node:fs";
 import { join } from "node:path";
-import { xxh3 } from "../base/digest.ts";
-import { PycdsError } from "../base/errors.ts";
-import { RecordHead } from "./record.ts";
+import { Pack, PackWriter } from "./pack.ts";
 import type { UnitRecord } from "./record.ts";
 import { heldUnit } from "./stored.ts";
 import type { StoredUnit, UnitStore } from "./stored.ts";
 
-const rowSize = 72;
-/** Heads that wait until they are written together; likewise what is read for one head. */
-const slabSize = 256 << 10;
-const trailerSize = 24;
-const mark = Buffer.from("PYCDSPK2", "latin1");
 /** What all packs of the folder may take, and how many there may be; the least recently used go. */
 const mostBytes = 2 ** 31;
 const mostPacks = 16;
@@ -34,15 +23,9 @@ const keptOwnPacks = 3;
 /** A temporary file this old belongs to nobody any more. */
 const abandonedMs = 24 * 3600 * 1000;
 
-interface Row {
-  readonly fd: number;
-  readonly pack: string | undefined;
-  readonly headOffset: number;
-  readonly offset: number;
-  readonly headSize: number;
-  readonly dataSize: number;
-  readonly headDigest: bigint;
-  readonly dataDigest: bigint;
+interface KeptPack {
+  readonly file: string;
+  readonly pack: Pack;
 }
 
 export interface UnitCacheOptions {
@@ -56,22 +39,12 @@ export interface UnitCacheOptions {
 
 export class UnitCache implements UnitStore {
   private readonly options: UnitCacheOptions;
-  private readonly rows = new Map<string, Row>();
-  private readonly descriptors: number[] = [];
-  private readonly packs: { readonly file: string; readonly size: number }[] = [];
-  private readonly used = new Set<string>();
-  private readonly fresh: [key: string, row: Omit<Row, "headOffset">][] = [];
-  /** Offsets of the heads of `fresh`, in order, as far as their slabs are written. */
-  private readonly headOffsets: number[] = [];
-  private readonly slab = Buffer.allocUnsafeSlow(slabSize);
-  private slabUsed = 0;
-  /** The last slab that was read: the units of a build were mostly made together. */
-  private near: { readonly fd: number; readonly offset: number; readonly bytes: Buffer } | undefined;
-  /** Units are linked one at a time. */
-  private scratch = Buffer.allocUnsafeSlow(1 << 20);
+  private readonly packs: KeptPack[] = [];
+  private readonly used = new Set<KeptPack>();
   private readonly temporary: string;
-  private writing: number | undefined;
-  private end = 0;
+  private writer: PackWriter | undefined;
+  /** Descriptors of packs that were written here. */
+  private readonly written: number[] = [];
   private full = false;
 
   constructor(options: UnitCacheOptions) {
@@ -80,11 +53,12 @@ export class UnitCache implements UnitStore {
     for (const name of readdirSync(options.folder)) {
       if (name.startsWith(`${options.maker}-`) && name.endsWith(".pack")) this.open(join(options.folder, name));
     }
+    // most builds find most in the largest
+    this.packs.sort((a, b) => b.pack.keys.size - a.pack.keys.size);
   }
 
-  /** How many units it has. */
-  get size(): number {
-    return this.rows.size;
+  get isEmpty(): boolean {
+    return this.packs.length === 0;
   }
 
   /** A pack that is damaged in any way is deleted. */
@@ -95,163 +69,96 @@ export class UnitCache implements UnitStore {
     } catch {
       return; // another build has just pruned it
     }
-    const index = readIndex(fd);
-    if (index === undefined) {
+    const pack = Pack.open(fd);
+    if (pack === undefined) {
       closeSync(fd);
       rmSync(file, { recursive: true, force: true });
       return;
     }
-    this.descriptors.push(fd);
-    this.packs.push({ file, size: fstatSync(fd).size });
-    const view = new DataView(index.buffer, index.byteOffset, index.byteLength);
-    for (let at = 0; at < index.byteLength; at += rowSize) {
-      const key = index.toString("latin1", at, at + 32);
-      this.rows.set(key, {
-        fd, pack: file, headOffset: Number(view.getBigUint64(at + 32, true)), offset: Number(view.getBigUint64(at + 40, true)),
-        headSize: view.getUint32(at + 48, true), dataSize: view.getUint32(at + 52, true),
-        headDigest: view.getBigUint64(at + 56, true), dataDigest: view.getBigUint64(at + 64, true),
-      });
-    }
+    this.packs.push({ file, pack });
   }
 
   get(key: string): StoredUnit | undefined {
-    const row = this.rows.get(key);
-    if (row === undefined) return undefined;
-    const head = this.readHead(row);
-    if (head === undefined || xxh3(head) !== row.headDigest) {
-      this.rows.delete(key);
-      return undefined;
+    for (const each of this.packs) {
+      const number = each.pack.keys.get(key);
+      const unit = number === undefined ? undefined : each.pack.unit(number);
+      if (unit === undefined) continue;
+      this.used.add(each);
+      return unit;
     }
-    if (row.pack !== undefined) this.used.add(row.pack);
-    return this.stored(row, head);
+    return undefined;
   }
 
-  private readHead({ fd, headOffset, headSize }: Row): Buffer | undefined {
-    const { near } = this;
-    const at = near?.fd === fd ? headOffset - near.offset : -1;
-    if (near !== undefined && at >= 0 && at + headSize <= near.bytes.byteLength) return near.bytes.subarray(at, at + headSize);
-    const bytes = Buffer.allocUnsafeSlow(Math.max(headSize, slabSize));
-    const got = readInto(fd, headOffset, bytes);
-    if (got < headSize) return undefined;
-    this.near = { fd, offset: headOffset, bytes: bytes.subarray(0, got) };
-    return bytes.subarray(0, headSize);
+  /** Begins to read, in another thread, what get() reads of each unit: for who will ask for most of them. */
+  prefetch(): void {
+    for (const { pack } of this.packs) pack.prefetch();
   }
 
-  private stored({ fd, offset, dataSize, dataDigest }: Omit<Row, "headOffset">, head: Uint8Array): StoredUnit {
-    return {
-      head: new RecordHead(head),
-      data: () => {
-        if (dataSize > this.scratch.byteLength) this.scratch = Buffer.allocUnsafeSlow(dataSize * 2);
-        const data = this.scratch.subarray(0, dataSize);
-        if (readInto(fd, offset, data) < dataSize || xxh3(data) !== dataDigest) throw new DamagedCache();
-        return data;
-      },
-    };
+  /** Until that is done. */
+  async prefetched(): Promise<void> {
+    await Promise.all(this.packs.map(async ({ pack }) => pack.settled()));
   }
 
   /** What can't be written (a full disk) is held in memory instead. */
   put(key: string, record: UnitRecord): StoredUnit {
     if (this.full) return heldUnit(record);
     try {
-      return this.append(key, record);
+      return this.packWriter().addRecord(key, record);
     } catch {
       this.full = true;
       return heldUnit(record);
     }
   }
 
-  private append(key: string, { head, data }: UnitRecord): StoredUnit {
-    const fd = this.temporaryFile();
-    const row = { fd, pack: undefined, offset: this.end, headSize: head.byteLength, dataSize: data.byteLength, headDigest: xxh3(head), dataDigest: xxh3(data) };
-    this.extend(fd, data);
-    if (this.slabUsed + head.byteLength > slabSize) this.writeSlab(fd);
-    if (head.byteLength > slabSize) {
-      this.headOffsets.push(this.end);
-      this.extend(fd, head);
-    } else {
-      this.slab.set(head, this.slabUsed);
-      this.slabUsed += head.byteLength;
-    }
-    this.fresh.push([key, row]);
-    return this.stored(row, head);
-  }
-
-  private extend(fd: number, bytes: Uint8Array): void {
-    writeAll(fd, bytes, this.end);
-    this.end += bytes.byteLength;
-  }
-
-  private writeSlab(fd: number): void {
-    const first = this.end;
-    this.extend(fd, this.slab.subarray(0, this.slabUsed));
-    this.slabUsed = 0;
-    for (let at = first; at < this.end; ) {
-      const size = this.fresh[this.headOffsets.length]?.[1].headSize ?? 0;
-      this.headOffsets.push(at);
-      at += size;
-    }
-  }
-
-  private temporaryFile(): number {
-    if (this.writing === undefined) {
+  private packWriter(): PackWriter {
+    if (this.writer === undefined) {
       this.options.onTemporary(this.temporary, true);
-      this.writing = openSync(this.temporary, "wx+", 0o600);
-      this.descriptors.push(this.writing);
+      const fd = openSync(this.temporary, "wx+", 0o600);
+      this.written.push(fd);
+      this.writer = new PackWriter(fd);
     }
-    return this.writing;
+    return this.writer;
   }
 
   /** Keeps what was compiled, for the next build; and makes room. */
   publish(): void {
     const now = new Date();
-    if (this.writing !== undefined) {
-      const merged = this.merge();
-      this.writeSlab(this.writing);
-      const index = Buffer.alloc(this.fresh.length * rowSize + trailerSize);
-      const view = new DataView(index.buffer, index.byteOffset, index.byteLength);
-      this.fresh.forEach(([key, row], number) => {
-        const at = number * rowSize;
-        index.write(key, at, 32, "latin1");
-        view.setBigUint64(at + 32, BigInt(this.headOffsets[number] ?? 0), true);
-        view.setBigUint64(at + 40, BigInt(row.offset), true);
-        view.setUint32(at + 48, row.headSize, true);
-        view.setUint32(at + 52, row.dataSize, true);
-        view.setBigUint64(at + 56, row.headDigest, true);
-        view.setBigUint64(at + 64, row.dataDigest, true);
-      });
-      const trailer = this.fresh.length * rowSize;
-      view.setBigUint64(trailer, BigInt(this.end), true);
-      view.setBigUint64(trailer + 8, xxh3(index.subarray(0, trailer)), true);
-      index.set(mark, trailer + 16);
-      writeAll(this.writing, index, this.end);
+    if (this.writer !== undefined) {
+      const merged = this.merge(this.writer);
+      this.writer.finish();
       renameSync(this.temporary, join(this.options.folder, `${this.options.maker}-${this.options.random}.pack`));
       this.options.onTemporary(this.temporary, false);
-      this.writing = undefined;
-      for (const pack of merged) rmSync(pack, { force: true });
+      this.writer = undefined;
+      for (const { file } of merged) rmSync(file, { force: true });
     }
-    for (const pack of this.used) touch(pack, now);
+    for (const { file } of this.used) touch(file, now);
     prune(this.options.folder, now.getTime());
   }
 
   /** Each build that compiled something leaves a pack: units of the smaller ones come into this one. Returns those that are not needed any more. */
-  private merge(): ReadonlySet<string> {
-    if (this.packs.length < mostOwnPacks) return new Set();
-    const merged = new Set(this.packs.toSorted((a, b) => b.size - a.size).slice(keptOwnPacks).map(({ file }) => file));
-    for (const [key, row] of this.rows) {
-      if (row.pack === undefined || !merged.has(row.pack)) continue;
-      const head = this.readHead(row);
-      const data = readExactly(row.fd, row.offset, row.dataSize);
-      if (head !== undefined && data !== undefined && xxh3(head) === row.headDigest && xxh3(data) === row.dataDigest) this.append(key, { head, data });
+  private merge(writer: PackWriter): readonly KeptPack[] {
+    if (this.packs.length < mostOwnPacks) return [];
+    const merged = this.packs.toSorted((a, b) => b.pack.size - a.pack.size).slice(keptOwnPacks);
+    for (const { pack } of merged) {
+      for (const [key, number] of pack.keys) {
+        const head = pack.unit(number)?.head;
+        const data = head === undefined ? undefined : pack.data(number);
+        if (head !== undefined && data !== undefined) writer.add(key, { head, data });
+      }
     }
     return merged;
   }
 
   close(): void {
-    for (const fd of this.descriptors.splice(0)) closeSync(fd);
-    if (this.writing !== undefined) {
+    for (const { pack } of this.packs.splice(0)) {
+      if (pack.isReading) void pack.settled().then(() => closeSync(pack.fd));
+      else closeSync(pack.fd);
+    }
+    for (const fd of this.written.splice(0)) closeSync(fd);
+    if (this.writer !== undefined) {
       rmSync(this.temporary, { force: true });
       this.options.onTemporary(this.temporary, false);
-      this.writing = undefined;
+      this.writer = undefined;
     }
   }
 
@@ -262,48 +169,6 @@ export class UnitCache implements UnitStore {
       if (name.startsWith(`${this.options.maker}-`) && name.endsWith(".pack")) rmSync(join(this.options.folder, name), { force: true });
     }
   }
-}
-
-/** A pack's data changed after it was written: build again without it. */
-export class DamagedCache extends PycdsError {
-  constructor() {
-    super("UNIT_CACHE", "cannot use the cache of compiled modules", "it is damaged", { next: "delete the folder pycds/units below XDG_CACHE_HOME" });
-  }
-}
-
-function readIndex(fd: number): Buffer | undefined {
-  const { size } = fstatSync(fd);
-  const trailer = size < trailerSize ? undefined : readExactly(fd, size - trailerSize, trailerSize);
-  if (trailer === undefined || !trailer.subarray(16).equals(mark)) return undefined;
-  const at = Number(trailer.readBigUInt64LE(0));
-  const length = size - trailerSize - at;
-  if (length < 0 || length % rowSize !== 0) return undefined;
-  const index = readExactly(fd, at, length);
-  return index === undefined || xxh3(index) !== trailer.readBigUInt64LE(8) ? undefined : index;
-}
-
-function readExactly(fd: number, at: number, size: number): Buffer | undefined {
-  const buffer = Buffer.allocUnsafeSlow(size);
-  return readInto(fd, at, buffer) === size ? buffer : undefined;
-}
-
-/** Fills the buffer as far as the file goes, and can be read; returns how many bytes there were. */
-function readInto(fd: number, at: number, buffer: Buffer): number {
-  let done = 0;
-  try {
-    while (done < buffer.byteLength) {
-      const got = readSync(fd, buffer, done, buffer.byteLength - done, at + done);
-      if (got === 0) break;
-      done += got;
-    }
-  } catch {
-    // a medium that fails: a miss, as for what is damaged
-  }
-  return done;
-}
-
-function writeAll(fd: number, bytes: Uint8Array, at: number): void {
-  for (let done = 0; done < bytes.byteLength; ) done += writeSync(fd, bytes, done, bytes.byteLength - done, at + done);
 }
 
 function touch(file: string, now: Date): void {

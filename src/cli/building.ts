@@ -14,10 +14,9 @@ import { withoutBases } from "../archive/bases.ts";
 import { machineView } from "../archive/collect-view.ts";
 import { compileAll, worthThreads } from "../archive/compile-all.ts";
 import { CompilePool } from "../archive/compile-pool.ts";
-import { memoryStore } from "../archive/stored.ts";
+import { DamagedCache, memoryStore } from "../archive/stored.ts";
 import type { UnitStore } from "../archive/stored.ts";
 import type { BuildInput, PureInput, TargetInfo } from "../archive/types.ts";
-import { DamagedCache } from "../archive/unit-cache.ts";
 import { PycdsError } from "../base/errors.ts";
 import { freshnessOptions, freshnessText, sameFreshness } from "../image/freshness.ts";
 import type { FreshnessOptions } from "../image/freshness.ts";
@@ -73,19 +72,20 @@ export async function buildFile(context: Context, options: CommonOptions, reques
     memory = request.view === machineView ? openBuildMemory(context, abi) : undefined;
     // nothing kept, much to do: the threads start, and the interpreter compiles strings, while files are looked at
     const expected = request.all ? Infinity : (request.trace?.modules.length ?? 0);
-    if ((memory?.units.size ?? 0) === 0 && expected >= worthThreads) pool.start(abi.id);
+    if (memory?.units.isEmpty !== false && expected >= worthThreads) pool.start(abi.id);
+    if (request.all) memory?.units.prefetch();
     const pures = computePures(request);
     const view = memory?.view ?? request.view;
     const home = request.relocatable === true && request.compiler !== undefined ? { home: dirname(resolve(context.cwd, request.output)) } : {};
     const found = await collect({ ...request, ...home, view, abi, pureCompiler: undefined, progress: (what, done, total) => progress.show(`${what} ${done}/${total}`) });
     const input = withoutBases(found.input, openBases(request.bases ?? [], found.input.target, request), request.view);
+    await memory?.units.prefetched();
     const build: Build = { output: request.output, input, pures, pool, progress };
-    const report = await compileAndLink(build, memory?.units ?? memoryStore).catch(async (error: unknown) => {
+    const report = await compileAndLink(build, memory?.units ?? memoryStore, () => memory?.publish()).catch(async (error: unknown) => {
       if (!(error instanceof DamagedCache)) throw error;
       memory?.units.discard();
-      return compileAndLink(build, memoryStore);
+      return compileAndLink(build, memoryStore, () => memory?.publish());
     });
-    memory?.publish();
     return { report, collected: { ...found, input: { ...input, pures: await pures } } };
   } finally {
     memory?.units.close();
@@ -111,7 +111,7 @@ interface Build {
   readonly progress: Progress;
 }
 
-async function compileAndLink({ output, input, pures, pool, progress }: Build, store: UnitStore): Promise<BuildReport> {
+async function compileAndLink({ output, input, pures, pool, progress }: Build, store: UnitStore, publish: () => void): Promise<BuildReport> {
   const show = ({ pass, done, total }: BuildProgress): void => progress.show(`${passText[pass]} ${done}/${total}`);
   const plan = planArchive(input, show);
   const total = plan.placed.length;
@@ -119,7 +119,7 @@ async function compileAndLink({ output, input, pures, pool, progress }: Build, s
   void pool.end();
   progress.show("compiling strings and patterns");
   const linked = linkArchive({ ...plan, input: { ...input, pures: await pures } }, compiled, show);
-  return writeOutputParts(output, linked.size, (sink) => linked.emit(sink), "cannot write the archive");
+  return writeOutputParts(output, linked.size, async (sink) => linked.emit(sink), "cannot write the archive", publish);
 }
 
 const passText: Readonly<Record<BuildProgress["pass"], string>> = {

@@ -1,10 +1,9 @@
 /** Files that the user names: inputs are checked before they are opened, outputs appear whole or not at all. */
 import { randomBytes } from "node:crypto";
-import { closeSync, ftruncateSync, openSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, fdatasync, ftruncateSync, openSync, readFileSync, realpathSync, rmSync, statSync, write, writeFileSync } from "node:fs";
 import type { Stats } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { setImmediate as nextTurn } from "node:timers/promises";
 import { PycdsError } from "../base/errors.ts";
 
 /** The contents of an input file; `what` says what was wanted of it, e.g. `cannot read trace`. */
@@ -110,11 +109,21 @@ export async function finishOutput(place: OutputPlace, what: string): Promise<vo
     } finally {
       await handle.close();
     }
-    await rename(place.temporary, place.target);
+    await replace(place);
     await syncFolder(dirname(place.target));
   } catch (cause) {
     await rm(place.temporary, { force: true });
     throw fileFault("OUTPUT_UNWRITABLE", what, place.target, cause);
+  }
+}
+
+/** What stood there is held until it has gone from sight: freeing half a gigabyte of it takes as long as writing a fifth of that. */
+async function replace({ temporary, target }: OutputPlace): Promise<void> {
+  const replaced = await open(target, "r").catch(() => undefined);
+  try {
+    await rename(temporary, target);
+  } finally {
+    void replaced?.close().catch(() => undefined);
   }
 }
 
@@ -126,22 +135,75 @@ export async function writeOutput(file: string, contents: Uint8Array | string, w
   await writeWhole(file, what, (fd) => writeFileSync(fd, contents));
 }
 
-/** Likewise a file of a known size whose parts are written in any order, step by step: between two a signal is heard. What is not written is 0. */
-export async function writeOutputParts<T>(file: string, size: number, fill: (sink: { write(at: number, bytes: Uint8Array): void }) => Generator<undefined, T, undefined>, what: string): Promise<T> {
-  return writeWhole(file, what, async (fd) => {
-    ftruncateSync(fd, size);
-    const steps = fill({
-      write: (at, bytes) => {
-        for (let done = 0; done < bytes.byteLength; ) done += writeSync(fd, bytes, done, bytes.byteLength - done, at + done);
-      },
-    });
-    let step = steps.next();
-    for (; step.done !== true; step = steps.next()) await nextTurn();
-    return step.value;
-  });
+/** Bytes after which the disk is set to work, so that not all of it is waited for at the end. */
+const syncEvery = 64 << 20;
+
+/** Parts of a file, written by Node's own threads in any order. */
+class FileParts {
+  private readonly fd: number;
+  private readonly pending = new Set<Promise<void>>();
+  private unsynced = 0;
+  private syncing = false;
+
+  constructor(fd: number) {
+    this.fd = fd;
+  }
+
+  async write(at: number, bytes: Uint8Array): Promise<void> {
+    return this.track(this.writeAll(at, bytes));
+  }
+
+  private async writeAll(at: number, bytes: Uint8Array): Promise<void> {
+    for (let done = 0; done < bytes.byteLength; ) {
+      done += await new Promise<number>((resolve, reject) => write(this.fd, bytes, done, bytes.byteLength - done, at + done, (error, count) => (error === null ? resolve(count) : reject(error))));
+    }
+    this.unsynced += bytes.byteLength;
+    if (this.unsynced < syncEvery || this.syncing) return;
+    this.unsynced = 0;
+    this.syncing = true;
+    void this.track(new Promise<void>((resolve, reject) => fdatasync(this.fd, (error) => {
+      this.syncing = false;
+      // one that cannot do it is heard when the whole file is brought to the disk
+      if (error === null) resolve();
+      else reject(error);
+    })));
+  }
+
+  private async track(work: Promise<void>): Promise<void> {
+    this.pending.add(work);
+    work.catch(() => undefined); // heard in finish()
+    return work;
+  }
+
+  /** Until all is written, or the first that failed. */
+  async finish(): Promise<void> {
+    await Promise.all(this.pending);
+  }
+
+  /** Until nothing touches the descriptor any more. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.pending);
+  }
 }
 
-async function writeWhole<T>(file: string, what: string, write: (fd: number) => T | Promise<T>): Promise<T> {
+/** Likewise a file of a known size whose parts are written in any order, while others are made. What is not written is 0. `meanwhile` is done while the disk gets the last of it. */
+export async function writeOutputParts<T>(
+  file: string, size: number, fill: (sink: { write(at: number, bytes: Uint8Array): Promise<void> }) => Promise<T>, what: string, meanwhile: () => void,
+): Promise<T> {
+  return writeWhole(file, what, async (fd) => {
+    ftruncateSync(fd, size);
+    const parts = new FileParts(fd);
+    try {
+      const result = await fill(parts);
+      await parts.finish();
+      return result;
+    } finally {
+      await parts.settled();
+    }
+  }, meanwhile);
+}
+
+async function writeWhole<T>(file: string, what: string, write: (fd: number) => T | Promise<T>, meanwhile: () => void = () => undefined): Promise<T> {
   const place = placeOutput(file, what);
   trackUnfinished(place.temporary, true);
   try {
@@ -152,7 +214,12 @@ async function writeWhole<T>(file: string, what: string, write: (fd: number) => 
     } finally {
       closeSync(fd);
     }
-    await finishOutput(place, what);
+    const finished = finishOutput(place, what);
+    try {
+      meanwhile();
+    } finally {
+      await finished;
+    }
     return result;
   } catch (cause) {
     await rm(place.temporary, { force: true });

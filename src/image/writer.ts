@@ -73,6 +73,11 @@ export interface ImageOutput {
   write(at: number, bytes: Uint8Array): void;
 }
 
+/** Likewise, while we go on: the bytes must stay as they are until their promise is settled. */
+export interface ImageSink {
+  write(at: number, bytes: Uint8Array): Promise<void>;
+}
+
 export interface ImageLayout {
   readonly places: Readonly<Record<SectionName, { readonly offset: number; readonly size: number }>>;
   /** Of the file. */
