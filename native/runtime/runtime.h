@@ -38,7 +38,7 @@
  *   under imports_lock()   locks.c loading, serials; index.c listings, and those of unknown folders (unknown, unknown_count,
  *       unknown_capacity); Archive.unit_state, block_state, canonical, populated_from, populated, step (unit.c, names.c, archive_populate); unit.c
  *       version counter (counter points at it); trace.c seen_entries
- *   atomic   state.active, hits, misses, stales; module.c started, disabled, activating; py.c progress (of the module
+ *   atomic   state.active, hits, misses, stales; digest.c answer; module.c started, disabled, activating; py.c progress (of the module
  *       definition, def and slots, which is filled once); trace.c trace_active; unit.c's own counter of code versions
  *   of one thread   import.c depth, running; gc.c mine
  *   under the GIL; in _pycds_t.so nothing of it is used, since pure_start(), gc_init(), exit_arm() and types_init() install nothing there
