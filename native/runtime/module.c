@@ -146,6 +146,7 @@ static int activate(const char *archive, char separator, const char *trace) {
     pure_start();
     if (state.layer_count > 0) {
         gc_init();
+        arenas_init();
         types_init();
     }
     exit_init();

@@ -23,6 +23,7 @@
  *   dicts.c     has a dict changed?
  *   pure*.c     results of pure functions: code of source strings, patterns (pure.h)
  *   gc.c        the collector, deferred during outermost imports
+ *   arenas.c    memory for what imports make, in huge pages
  *   exit.c      an exit that leaves modules as they are, for programs that ask for it
  *   trace.c     records imports
  *   log.c       PYCDS_LOG, PYCDSVERBOSE
@@ -41,13 +42,13 @@
  *   atomic   state.active, hits, misses, stales; digest.c answer; module.c started, disabled, activating; py.c progress (of the module
  *       definition, def and slots, which is filled once); trace.c trace_active; unit.c's own counter of code versions
  *   of one thread   import.c depth, running; gc.c mine
- *   under the GIL; in _pycds_t.so nothing of it is used, since pure_start(), gc_init(), exit_arm() and types_init() install nothing there
+ *   under the GIL; in _pycds_t.so nothing of it is used, since pure_start(), gc_init(), arenas_init(), exit_arm() and types_init() install nothing there
  *       pure.c on, interpreter, pure_sources_served, pure_patterns_served; pure_hook.c stock, sample; pure_parser.c parts,
  *       part_count, function_code, standard_path; pure_regex.c sre, sre_compile, get_trace, get_profile, get_tool, all_events, get_evaluator,
  *       usual_evaluator, done; pure_site.c re_dict, compiler_module; pure_source.c merge_flags, interns_filenames,
  *       string_filename, builtin_exec, builtin_eval, builtin_compile, mark, marks_inside, marked; unit.c chunk, left (of
  *       copies); gc.c collector, located, generations, abi, cap, on, raised, sentinel, began, wrapped, wrapped_module; exit.c armed, armed_in,
- *       gone, kept, seen; dicts.c changes, and guard.c bootstrap_stamp, external_stamp, which are 0 for ever there; types.c mode, off_reason,
+ *       gone, kept, seen; arenas.c stock, regions; dicts.c changes, and guard.c bootstrap_stamp, external_stamp, which are 0 for ever there; types.c mode, off_reason,
  *       by_stock, fast_count, anew_count, checked_count, mismatch_count, collector_off, collector_on, window, super_new, super_call,
  *       odd_class; types_check.c calls, late; types_rules.c first_interpreter, next_interpreter, cell_content, cell_type,
  *       static_method_type, class_method_type, stock_mro, name_set_name, name_mro, name_name, specials, stock_name, heap_alloc,

@@ -198,6 +198,11 @@ int gc_is_deferred(void);
  */
 int gc_each_object(void (*visit)(PyObject *object, void *argument), void *argument);
 
+/* ---- arenas.c ---------------------------------------------------------------- */
+
+/* From now on what imports make lies in huge pages, unless PYCDS_ARENAS=stock. Of the process: it outlives the interpreter. */
+void arenas_init(void);
+
 /* ---- types.c -------------------------------------------------------------------- */
 
 /* PYCDS_TYPES=fast or check, once the archive is loaded. Leaves no exception. */
