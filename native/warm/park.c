@@ -20,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../include/pycds_warm_format.h"
@@ -78,9 +79,7 @@ size_t park_threads(int *ids, size_t size) {
 const WarmStart *park_start(void) { return resumed; }
 void park_arm(void) { armed = true; }
 
-/* Registered first, so it runs last: libraries that stop their threads before a fork (OpenBLAS) have done so. */
-static void before_fork(void) {
-    if (!armed) return;
+static void count_threads(void) {
     thread_count = 0;
     DIR *tasks = opendir("/proc/self/task");
     if (tasks == NULL) return;
@@ -90,6 +89,22 @@ static void before_fork(void) {
         thread_count++;
     }
     closedir(tasks);
+}
+
+/*
+ * Registered first, so it runs last: libraries that stop their threads before a fork
+ * (OpenBLAS) have done so. A thread that was joined may still be on its way out of the
+ * kernel (until 3.13 Python's join waits for its Python part only), so threads get some
+ * time to go: one that runs on costs that once, before the refusal.
+ */
+static void before_fork(void) {
+    if (!armed) return;
+    const struct timespec step = {0, 2000000};
+    for (int steps = 0; steps < 500; steps++) {
+        count_threads();
+        if (thread_count <= 1) return;
+        nanosleep(&step, NULL);
+    }
 }
 
 static void after_fork_parent(void) { armed = false; }

@@ -21,6 +21,8 @@ it.each([
   ["bench-build.ts", [], `--venv is missing — use: ${uses["bench-build.ts"]}`] as const,
   ["bench-memory.ts", ["--venv", "v", "--processes", "none"], '--processes is "none" — give a whole number of 1 or more'] as const,
   ["test-cpython/main.ts", ["--jobs", "-1"], undefined] as const,
+  ["test-restores.ts", ["--count", "none"], '--count is "none" — give a whole number of 1 or more'] as const,
+  ["test-restores.ts", ["--bogus"], "Unknown option '--bogus' — use: npm run test:restores -- --count N --python EXE … --preload NAMES --sealed --jobs N"] as const,
 ])("tools/%s %j", (script, args, said) => {
   const done = spawnSync(process.execPath, ["--import", "tsx", `tools/${script}`, ...args], { cwd: checkout, encoding: "utf8" });
   expect({ status: done.status, stdout: done.stdout }).toEqual({ status: 2, stdout: "" });

@@ -26,10 +26,10 @@ describe.each(found.map((python) => [python.exe, python] as const))("memory: %s"
   beforeAll(() => {
     directory = realpathSync(mkdtempSync(join(tmpdir(), "pycds-warm-memory-")));
     mkdirSync(join(directory, "lib"));
-    symlinkSync(fixture("memory_made.py"), join(directory, "lib/memory_made.py"));
+    for (const name of ["memory_made.py", "memory_arenas.py"]) symlinkSync(fixture(name), join(directory, "lib", name));
     env = { ...pythonEnvironment(), PYTHONPATH: join(directory, "lib"), PYTHONDONTWRITEBYTECODE: "1" };
     image = join(directory, "image");
-    expect(createImage(image, ["--preload", "memory_made,threading", "--", exe], { env, cwd: directory })).toMatchObject({ status: 0, stderr: "" });
+    expect(createImage(image, ["--preload", "memory_made,memory_arenas", "--", exe], { env, cwd: directory })).toMatchObject({ status: 0, stderr: "" });
   });
   afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
@@ -46,6 +46,7 @@ describe.each(found.map((python) => [python.exe, python] as const))("memory: %s"
     ["other_advice", /MADV_FREE\n[^]*\[120, 0, 0, 0, 0, 120/],
     ["grow", /^121 121 \{0\} /],
     ["blocks", /^(?:True\n)+$/],
+    ["arenas", /^wrong \[0, 0, 0, 0\]\n$/],
     ["closed", /52428800/],
   ])("%s", (name, shows) => {
     const stock = run(exe, name);

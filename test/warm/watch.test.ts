@@ -117,6 +117,11 @@ describe.skipIf(python === undefined)(`what imports did${missing === undefined ?
     });
   });
 
+  it("a thread that ends by itself, or has been joined, is waited for", () => {
+    const { status, stderr } = image("threaded", "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.pthread_create(ctypes.byref(ctypes.c_ulong()), None, libc.usleep, ctypes.c_void_p(100_000))\n");
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+  });
+
   it("the start that trains an image runs after-fork handlers, no hooks and no atexit functions; --no-training leaves it out", () => {
     const told = join(directory, "told");
     const source = `import atexit, os, pycds\ndef tell(word):\n    with open(${JSON.stringify(told)}, "a") as file:\n        file.write(word)\nos.register_at_fork(after_in_child=lambda: tell("handler "))\npycds.register_after_restore(tell, "hook ")\natexit.register(tell, "exit ")\n`;
