@@ -84,6 +84,7 @@ void warm_forget_environment(void) {
 
 const char *pycds_warm_begin(const char *work) {
     if (work == NULL || *work == '\0' || (warm_work = strdup(work)) == NULL) return "no folder to work in";
+    process_begin();
     if (!keep_environment()) return "memory ran out";
     if (!write_environment()) return "its folder cannot be written";
     /* Ctrl-C ends the command line; we, who wait for a parked child, end with it, and the child with us (park.c). A child that we fork does not inherit this. */

@@ -237,6 +237,7 @@ static void after_fork_child(void) {
     }
     wipe_kernel_environment();
     mask_parked = signal_mask();
+    process_parked();
     const WarmStart *start = save_registers(&parked.state);
     if (start != NULL) {
         /* Here every restored process begins. */

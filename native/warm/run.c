@@ -329,7 +329,7 @@ static bool load_driver(void) {
     PyObject *code = driver == NULL ? NULL : Py_CompileString(source, "<pycds warm>", 257 /* Py_file_input */);
     free(source);
     if (code == NULL || PyDict_SetItemString(driver, "__builtins__", PyEval_GetBuiltins()) != 0) return false;
-    PyMethodDef *const tables[] = {own_functions, watch_functions(), config_functions()};
+    PyMethodDef *const tables[] = {own_functions, watch_functions(), config_functions(), process_functions()};
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
         for (PyMethodDef *one = tables[i]; one->ml_name != NULL; one++) {
             PyObject *function = PyCFunction_NewEx(one, NULL, NULL);

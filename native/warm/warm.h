@@ -4,6 +4,7 @@
  *   begin.c  a process ID that no process has; the fork handlers, before all others
  *   watch.c  what imports draw and read that Python code cannot see
  *   memory.c memory of the image that is given back or moved: anonymous before that
+ *   process.c what imports change of their process: working folder, umask, limits
  *   config.c CPython's PyConfig, which is made this start's
  *   run.c    Python is initialised: the driver (python/pycds_warm), the program, the end
  *   park.c   the child side of the fork stops here, and every restored process goes on here
@@ -12,6 +13,7 @@
  *   WORK/driver.py     the driver's source
  *   WORK/request.json  what to do, read by the driver
  *   WORK/environment   the environment that the program was started with; entries end with NUL
+ *   WORK/files         the soft limit of open files that the command line was started with
  *   WORK/facts.json    written by the driver before parking: modules, files, environment
  *   WORK/parked        a WarmState and 64 WarmSignal structs, written by the parked
  *                      process; when it is there the memory can be read. The command
@@ -72,6 +74,14 @@ struct PyMethodDef *config_functions(void);
 
 /* From now on the launcher asks here before madvise and mremap. */
 void memory_begin(void);
+
+/* ---- process.c ---- */
+
+/* Before Python, and at the park: how the process is. */
+void process_begin(void);
+void process_parked(void);
+/* For the driver's namespace; ends with a NULL name. */
+struct PyMethodDef *process_functions(void);
 
 /* ---- watch.c ---- */
 

@@ -3,8 +3,8 @@
 This file, watch.py, start.py and end.py, one after the other, are the driver: native/warm/run.c
 executes it in a namespace of its own (it is no module and never in sys.modules),
 puts ``park``, ``freeze``, ``let_signals_in``, ``native_reads``, ``wipe``, ``mersenne``,
-``fill_mersenne``, ``counted`` and
-``initial_environment`` there and calls prepare, before_park, restored, plan, finish and refuse_threads. Nothing in it may import a module that a stock start
+``fill_mersenne``, ``counted``, ``configure``,
+``renew_process``, ``renew_folder`` and ``initial_environment`` there and calls prepare, before_park, restored, plan, finish and refuse_threads. Nothing in it may import a module that a stock start
 would not: what is imported is in every restored process.
 """
 

@@ -48,6 +48,10 @@ def restored(words, variables, ignored):
             sys.path[0] = state["first"] = os.getcwd()
         if all(type(one) is str for one in sys.argv + sys.orig_argv):
             configure(sys.argv, sys.orig_argv, state["first"])
+    if not renew_process():
+        start_normally(variables)
+    if words:
+        renew_folder()  # else the plan is made where the start is
     for hook, call_arguments, keywords in () if "train" in state else hooks("_after_restore"):
         let_signals_in()
         hook(*call_arguments, **keywords)
@@ -60,8 +64,12 @@ def start_normally_if_stock_would_not_start(variables):
     except OSError:
         return
     if folder:
-        entries = dict(entry.split(b"=", 1) for entry in variables if b"=" in entry)
-        os.execve(sys.executable, sys.orig_argv[:1] + state["options"] + state["words"] + arguments, entries)
+        start_normally(variables)
+
+
+def start_normally(variables):
+    entries = dict(entry.split(b"=", 1) for entry in variables if b"=" in entry)
+    os.execve(sys.executable, sys.orig_argv[:1] + state["options"] + state["words"] + arguments, entries)
 
 
 def renew_stream(name, number, mode):
@@ -141,7 +149,9 @@ def importer_of(path):
 
 
 def plan():
-    return make_plan(mark=False)
+    plan = make_plan(mark=False)
+    renew_folder()
+    return plan
 
 
 def make_plan(mark):

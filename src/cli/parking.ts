@@ -32,6 +32,8 @@ export async function parkProgram<T>(context: Context, request: ParkRequest, use
   try {
     writeFileSync(join(work, "driver.py"), warmDriver.map((file) => readFileSync(file, "utf8")).join("\n"));
     writeFileSync(join(work, "request.json"), JSON.stringify({ preload: request.preload, explicit: request.explicit, exit: request.exit, packages: dirname(pythonPackage) }));
+    const files = softFileLimit();
+    if (files !== undefined) writeFileSync(join(work, "files"), files);
     // what is in force here would be in the image: it is not watched, and has no effect on a program that is built
     const env = Object.fromEntries(Object.entries(context.env).filter(([name]) => !name.startsWith("PYCDS")));
     const launched = traceCommand({ command: request.command, env, launcher: nativeLibrary("pycds_launch_warm.so"), warm: { library: nativeLibrary("pycds_warm.so"), work }, children: false });
@@ -58,6 +60,15 @@ export async function parkProgram<T>(context: Context, request: ParkRequest, use
   } finally {
     rmSync(work, { recursive: true, force: true });
     trackUnfinished(work, false);
+  }
+}
+
+/** RLIMIT_NOFILE as our starter has it: Node raises its own, and imports would find that. */
+function softFileLimit(): string | undefined {
+  try {
+    return /^Max open files +(\d+)/m.exec(readFileSync(`/proc/${process.ppid}/limits`, "utf8"))?.[1];
+  } catch {
+    return undefined; // another user's, or no /proc
   }
 }
 
