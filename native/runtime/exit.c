@@ -70,24 +70,17 @@ static void finalise(PyObject *file) {
     Py_DecRef(method);
 }
 
-/* What looking through all objects needs: io.IOBase, and the list of those that are of it. */
-typedef struct Search {
-    PyObject *base, *files;
-} Search;
-
-static void consider(PyObject *object, void *argument) {
-    const Search *search = argument;
-    if (is_file_type(py_type(object), search->base)) PyList_Append(search->files, object);
-}
+static int is_file(PyObject *object, void *base) { return is_file_type(py_type(object), base); }
 
 /* The same by gc.get_objects(), which makes a list of everything. */
-static void consider_all(const Search *search, PyObject *gc) {
+static void find_all(PyObject *base, PyObject *gc, PyObject *found) {
     PyObject *get_objects = PyObject_GetAttrString(gc, "get_objects");
     for (long generation = 3; get_objects && generation-- > 0;) {
         PyObject *number = PyLong_FromLong(generation), *objects = number ? PyObject_CallFunctionObjArgs(get_objects, number, NULL) : NULL;
         Py_DecRef(number);
         const Py_ssize_t count = objects && py_is_list(objects) ? PyList_Size(objects) : 0;
-        for (Py_ssize_t i = 0; i < count; i++) consider(PyList_GetItem(objects, i), (void *)(uintptr_t)search);
+        for (Py_ssize_t i = 0; i < count; i++)
+            if (is_file(PyList_GetItem(objects, i), base)) PyList_Append(found, PyList_GetItem(objects, i));
         PyErr_Clear();
         Py_DecRef(objects);
     }
@@ -98,8 +91,11 @@ static void consider_all(const Search *search, PyObject *gc) {
 static PyObject *all_files(PyObject *gc) {
     PyObject *modules = PyImport_GetModuleDict(), *io = modules ? PyDict_GetItemString(modules, "_io") : NULL;
     PyObject *base = io ? PyObject_GetAttrString(io, "_IOBase") : NULL, *found = base ? PyList_New(0) : NULL, *files = found ? PyList_New(0) : NULL;
-    Search search = {base, found};
-    if (files && gc_each_object(consider, &search) < 0) consider_all(&search, gc);
+    if (files && gc_find_objects(is_file, base, found) < 0) {
+        PyErr_Clear();
+        PyList_SetSlice(found, 0, PyList_Size(found), NULL);
+        find_all(base, gc, found);
+    }
     for (Py_ssize_t i = 0; files && i < PyList_Size(found); i++)
         if (!is_standard(PyList_GetItem(found, i))) PyList_Append(files, PyList_GetItem(found, i));
     PyErr_Clear();

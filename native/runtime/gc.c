@@ -336,11 +336,30 @@ void gc_resume(void) {
 
 int gc_is_deferred(void) { return collector != NULL; }
 
-int gc_each_object(void (*visit)(PyObject *object, void *argument), void *argument) {
-    if (!located) return -1;
-    for (int i = 3; i-- > 0;) {
+/*
+ * From both ends at once: each step waits for memory that only the step before told of, and so two of them wait together.
+ * What the second finds comes last first.
+ */
+int gc_find_objects(int (*wanted)(PyObject *object, void *argument), void *argument, PyObject *found) {
+    PyObject *later = located ? PyList_New(0) : NULL;
+    if (!later) return -1;
+    int failed = 0;
+    for (int i = 3; i-- > 0 && !failed;) {
         const Head *list = (const Head *)(const void *)(located + generations + (uint32_t)i * abi->gc_generation_size);
-        for (const Head *h = next_of(list); h != list; h = next_of(h)) visit((PyObject *)(uintptr_t)(h + 1), argument);
+        const Head *first = next_of(list), *last = previous_of(list);
+        while (first != list) {
+            PyObject *object = (PyObject *)(uintptr_t)(first + 1), *other = (PyObject *)(uintptr_t)(last + 1);
+            if (wanted(object, argument)) failed |= PyList_Append(found, object) < 0;
+            if (first == last) break;
+            if (wanted(other, argument)) failed |= PyList_Append(later, other) < 0;
+            const Head *next = next_of(first);
+            if (next == last) break;
+            first = next;
+            last = previous_of(last);
+        }
+        for (Py_ssize_t left = PyList_Size(later); left-- > 0 && !failed;) failed |= PyList_Append(found, PyList_GetItem(later, left)) < 0;
+        PyList_SetSlice(later, 0, PyList_Size(later), NULL);
     }
-    return 0;
+    Py_DecRef(later);
+    return failed ? -1 : 0;
 }

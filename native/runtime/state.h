@@ -193,10 +193,11 @@ void gc_give_up(void);
 /* Imports still defer the collector in this process. */
 int gc_is_deferred(void);
 /*
- * Calls `visit` for each object of the collector's lists, the oldest generation first, as gc.get_objects() has them. It must
- * neither make nor free containers. 0; -1: nothing was done, their place is not known.
+ * Appends to the list `found` each object of the collector's lists that `wanted` says 1 to, in the lists' order, the oldest
+ * generation first, as gc.get_objects() has them. `wanted` must neither make nor free containers. 0; -1: their place is
+ * not known, or, with an exception, no memory.
  */
-int gc_each_object(void (*visit)(PyObject *object, void *argument), void *argument);
+int gc_find_objects(int (*wanted)(PyObject *object, void *argument), void *argument, PyObject *found);
 
 /* ---- arenas.c ---------------------------------------------------------------- */
 
