@@ -38,6 +38,7 @@
 #define POPULATE_STEP_FIRST (UINT64_C(32) << 10)
 #define POPULATE_STEP (UINT64_C(256) << 10)
 #define SECTIONS_MAX 64
+#define PURES_ALONE 4
 
 /* ---- the file --------------------------------------------------------------- */
 
@@ -214,7 +215,7 @@ static int populate_read(const Archive *a, const uint8_t *begin, uint64_t size) 
     return errno != EINVAL || file_still_whole(a) ? 0 : -1;
 }
 
-int archive_populate_pures(Archive *archive) {
+static int populate_pures(Archive *archive) {
     if (archive->pures_populated != 0) return archive->pures_populated < 0 ? -1 : 0;
     /* Units of source strings follow one another in DATA. */
     uint64_t begin = archive->data_size, end = 0;
@@ -228,4 +229,14 @@ int archive_populate_pures(Archive *archive) {
     if (result == 0 && begin < end) result = populate_read(archive, archive->data + begin, end - begin);
     archive->pures_populated = result == 0 ? 1 : -1;
     return result;
+}
+
+int archive_populate_pure(Archive *archive, const PycdsPure *pure) {
+    /* A few alone: a process that executes the lines of .pth files and imports little would have all of it mapped for them. */
+    if (archive->pures_populated != 0 || archive->pures_alone == PURES_ALONE) return populate_pures(archive);
+    archive->pures_alone++;
+    if (populate_read(archive, archive->pure_data + pure->text, pure->text_size) != 0) return -1;
+    if (pure->kind <= PYCDS_PURE_BYTES_PATTERN) return populate_read(archive, archive->pure_data + pure->result, pure->result_size);
+    const PycdsUnit *u = &archive->units[pure->result];
+    return populate_read(archive, archive->data + u->data_offset, u->data_size);
 }

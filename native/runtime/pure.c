@@ -29,7 +29,7 @@ static const PycdsPure *find_in(Archive *a, uint64_t hash, uint32_t kind, uint32
     for (uint32_t slot = (uint32_t)hash & mask; a->pure_hash[slot] != 0; slot = (slot + 1) & mask) {
         const PycdsPure *p = &a->pures[a->pure_hash[slot] - 1];
         if (p->hash != hash || p->kind != kind || p->flags != flags || p->text_size != size) continue;
-        if (archive_populate_pures(a) != 0) return NULL;
+        if (archive_populate_pure(a, p) != 0) return NULL;
         if (memcmp(a->pure_data + p->text, text, size) == 0) return p;
     }
     return NULL;

@@ -131,6 +131,7 @@ typedef struct Archive {
     uint64_t populated_from, populated, step; /* of DATA's hot part: what was prefaulted last, [from, populated), and how much will be next; 0: nothing yet */
     struct Listing **listings; /* index.c: of folders that changed, by folder; NULL: none so far */
     int pures_populated;    /* 1 done, -1 the file was cut */
+    int pures_alone;        /* how many were faulted in each by itself */
     uint8_t *cache_state;   /* stamp.c: what is known of __pycache__, by folder; NULL: nothing so far */
     Anchor anchors[ANCHORS_MAX];
     uint32_t anchor_count;
@@ -157,8 +158,8 @@ static inline const char *archive_string(const Archive *a, uint32_t ref) { retur
  */
 int archive_populate(Archive *archive, uint64_t offset, uint64_t size);
 
-/* Faults in, for reading, all that serving pure results reads: once. Returns as archive_populate does. */
-int archive_populate_pures(Archive *archive);
+/* Faults in, for reading, what serving this pure result reads, and after a few all of them. Returns as archive_populate does. */
+int archive_populate_pure(Archive *archive, const PycdsPure *pure);
 
 /* ---- externals.c, names.c, unit.c, selfcheck.c: need the GIL, names.c and unit.c imports_lock() too -------------- */
 

@@ -371,7 +371,7 @@ static uint8_t *take_memory(size_t size) {
 
 PyObject *unit_copy(Archive *archive, uint32_t unit, PyObject *filename) {
     const PycdsUnit *u = &archive->units[unit];
-    if (archive->unit_state[unit] == UNIT_BAD || archive_populate_pures(archive) != 0) return NULL;
+    if (archive->unit_state[unit] == UNIT_BAD) return NULL; /* pure_find() has faulted it in */
     uint8_t *const base = take_memory(u->data_size);
     if (base == NULL) return NULL;
     /* The mapped unit stays as the file has it. What is digested is the copy, which nobody changes. */

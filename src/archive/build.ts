@@ -156,10 +156,13 @@ export function linkArchive(plan: ArchivePlan, compiled: readonly CompiledUnit[]
   onProgress({ pass: "names", done: 0, total: units.length });
   const names = NameNumbers.for(units.map(({ head }) => head));
   const streams = new Streams(units.reduce((sum, { head }) => sum + head.relocations.byteLength + 4 * head.nameCount + 8, 0));
-  for (const { head } of units) {
+  const numbered = ({ head }: StoredUnit): Uint8Array => {
     const firstNew = names.length;
-    streams.add(withNames(head.relocations, head.numberNames(names), firstNew));
-  }
+    return withNames(head.relocations, head.numberNames(names), firstNew);
+  };
+  // names are faulted in by blocks: what each start executes, the lines of .pth files, needs the first one only
+  const early = new Map(pures.sources.flatMap(({ input: { source }, unit }) => (/^import[ \t]/.test(source) ? [[unit, numbered(unit)] as const] : [])));
+  for (const unit of units) streams.add(early.get(unit) ?? numbered(unit));
   const laidOutNames = layOutNames(names, input.abi);
 
   onProgress({ pass: "addresses", done: 0, total: units.length });

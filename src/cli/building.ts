@@ -10,6 +10,7 @@ import { interpreterCompiler } from "../archive/collect-compile.ts";
 import type { Compiler } from "../archive/collect-compile.ts";
 import { interpreterPureCompiler } from "../archive/collect-pure.ts";
 import type { PureCompiler, PureCompilerOptions } from "../archive/collect-pure.ts";
+import { pthSources } from "../archive/collect-pth.ts";
 import { withoutBases } from "../archive/bases.ts";
 import { machineView } from "../archive/collect-view.ts";
 import { compileAll, worthThreads } from "../archive/compile-all.ts";
@@ -23,8 +24,10 @@ import type { FreshnessOptions } from "../image/freshness.ts";
 import { openImage } from "../image/reader.ts";
 import type { ImageReader } from "../image/reader.ts";
 import { versionText } from "../inspect/summary.ts";
+import { PureInputs } from "../trace/pures.ts";
 import { mergeTraces, readTrace } from "../trace/read.ts";
 import type { Trace, TraceHeader } from "../trace/types.ts";
+import { pthText } from "../venv/layout.ts";
 import type { CommonOptions, Context } from "./context.ts";
 import { readInput, trackUnfinished, writeOutputParts } from "./files.ts";
 import { Progress, collectFaults } from "./report.ts";
@@ -95,9 +98,13 @@ export async function buildFile(context: Context, options: CommonOptions, reques
 }
 
 /** Begins at once; what fails shows where the results are awaited. */
-function computePures({ pureCompiler, trace, optimize }: ArchiveRequest): Promise<readonly PureInput[]> {
-  const { sources = [], patterns = [] } = trace ?? {};
-  const pures = pureCompiler === undefined || sources.length + patterns.length === 0 ? Promise.resolve([]) : pureCompiler({ sources, patterns }, optimize);
+function computePures({ pureCompiler, trace, optimize, interpreter, view }: ArchiveRequest): Promise<readonly PureInput[]> {
+  const inputs = new PureInputs();
+  for (const source of pthSources(interpreter, view, [pthText])) inputs.addSource(source, source.calls);
+  inputs.nextProcess(); // a renewed archive has them already
+  for (const source of trace?.sources ?? []) inputs.addSource(source, source.calls);
+  for (const pattern of trace?.patterns ?? []) inputs.addPattern(pattern);
+  const pures = pureCompiler === undefined ? Promise.resolve([]) : pureCompiler(inputs.done(), optimize);
   pures.catch(() => undefined);
   return pures;
 }
