@@ -8,7 +8,7 @@
 
 #define PYCDS_WARM_MAGIC { 0x50, 0x59, 0x57, 0x41, 0x52, 0x4d, 0x0d, 0x0a }
 #define PYCDS_WARM_BYTE_ORDER UINT32_C(0x01020304)
-#define PYCDS_WARM_FORMAT_VERSION UINT32_C(3)
+#define PYCDS_WARM_FORMAT_VERSION UINT32_C(4)
 #define PYCDS_WARM_NONE UINT32_C(0xffffffff)
 #define PYCDS_WARM_PAGE UINT64_C(4096)
 #define PYCDS_WARM_SIGNALS 64
@@ -121,7 +121,7 @@ _Static_assert(offsetof(PycdsWarmSignal, mask) == 24, "PycdsWarmSignal.mask");
 typedef struct PycdsWarmHeader {
     uint8_t magic[8]; /* "PYWARM\r\n" */
     uint32_t byte_order; /* 0x01020304 as the target reads it */
-    uint32_t format_version; /* 2 */
+    uint32_t format_version; /* 4 */
     uint32_t flags; /* warmFlag bits */
     uint32_t header_size; /* bytes of this struct */
     uint64_t file_size; /* bytes in the file */
@@ -165,7 +165,7 @@ typedef struct PycdsWarmHeader {
     uint32_t folder; /* string: the current folder that the image was built in */
     uint32_t renew_offset; /* u32 strings: a lock file, then the command that builds the image again once it is too old */
     uint32_t renew_count;
-    uint32_t hot_offset; /* u64 ranges of pages that every start writes to: address, and in its low 12 bits the number of pages */
+    uint32_t hot_offset; /* WarmHot structs: pages that every start writes to */
     uint32_t hot_count;
     uint32_t reserved; /* 0 */
 } PycdsWarmHeader;
@@ -237,7 +237,7 @@ _Static_assert(offsetof(PycdsWarmSegment, protection) == 24, "PycdsWarmSegment.p
 _Static_assert(offsetof(PycdsWarmSegment, kind) == 28, "PycdsWarmSegment.kind");
 _Static_assert(offsetof(PycdsWarmSegment, file) == 30, "PycdsWarmSegment.file");
 
-/* A file that memory is mapped from. It must be unchanged, also for a sealed image: where inode or ctime differ, its contents decide. */
+/* A file that memory is mapped from, or whose pages the image has. It must be unchanged, also for a sealed image: where inode or ctime differ, its contents decide. */
 typedef struct PycdsWarmFile {
     int64_t mtime_ns; /* st_mtime */
     int64_t ctime_ns; /* st_ctime */
@@ -245,7 +245,7 @@ typedef struct PycdsWarmFile {
     uint64_t inode; /* st_ino */
     uint64_t digest; /* XXH3 of its contents */
     uint32_t path; /* string */
-    uint32_t reserved; /* 0 */
+    uint32_t embedded; /* 1: all its pages are in the image, and no segment is mapped from it; else 0 */
 } PycdsWarmFile;
 _Static_assert(sizeof(PycdsWarmFile) == 48, "PycdsWarmFile");
 _Static_assert(offsetof(PycdsWarmFile, mtime_ns) == 0, "PycdsWarmFile.mtime_ns");
@@ -254,7 +254,16 @@ _Static_assert(offsetof(PycdsWarmFile, size) == 16, "PycdsWarmFile.size");
 _Static_assert(offsetof(PycdsWarmFile, inode) == 24, "PycdsWarmFile.inode");
 _Static_assert(offsetof(PycdsWarmFile, digest) == 32, "PycdsWarmFile.digest");
 _Static_assert(offsetof(PycdsWarmFile, path) == 40, "PycdsWarmFile.path");
-_Static_assert(offsetof(PycdsWarmFile, reserved) == 44, "PycdsWarmFile.reserved");
+_Static_assert(offsetof(PycdsWarmFile, embedded) == 44, "PycdsWarmFile.embedded");
+
+/* A range of pages, as process_madvise(2) takes it (struct iovec). */
+typedef struct PycdsWarmHot {
+    uint64_t address;
+    uint64_t size; /* bytes */
+} PycdsWarmHot;
+_Static_assert(sizeof(PycdsWarmHot) == 16, "PycdsWarmHot");
+_Static_assert(offsetof(PycdsWarmHot, address) == 0, "PycdsWarmHot.address");
+_Static_assert(offsetof(PycdsWarmHot, size) == 8, "PycdsWarmHot.size");
 
 /* A folder whose files are checked by name. */
 typedef struct PycdsWarmFolder {

@@ -75,6 +75,11 @@ extern PyObject *PyModule_GetDict(PyObject *module);   /* borrowed */
 extern PyObject *PyEval_GetBuiltins(void);             /* borrowed */
 extern PyObject *PyEval_EvalCode(PyObject *code, PyObject *globals, PyObject *locals);
 extern PyObject *Py_CompileString(const char *source, const char *file, int start);
+typedef struct PyCompilerFlags { /* Include/cpython/compile.h, the same from 3.8 to 3.15 */
+    int cf_flags;
+    int cf_feature_version; /* of ast.parse only */
+} PyCompilerFlags;
+extern PyObject *Py_CompileStringObject(const char *source, PyObject *file, int start, PyCompilerFlags *flags, int optimize);
 extern PyObject *PySys_GetObject(const char *name); /* borrowed */
 extern void PySys_WriteStderr(const char *format, ...);
 extern int PyFile_WriteObject(PyObject *o, PyObject *file, int flags);

@@ -120,6 +120,13 @@ static void renew_stack_limits(void) {
     if (known && set(PyThreadState_Get(), (char *)begin + guard, size - guard) != 0) PyErr_Clear();
 }
 
+/* native/launch/cleanup.c */
+static void tell_cleanup(int fast) {
+    void (*tell)(int) = NULL;
+    *(void **)&tell = dlsym(RTLD_DEFAULT, "pycds_launch_cleanup");
+    if (tell != NULL) tell(fast);
+}
+
 /* Forks and parks the child. Returns in restored processes only. NULL with an exception. */
 static PyObject *park(PyObject *self, PyObject *unused) {
     (void)self, (void)unused;
@@ -131,6 +138,7 @@ static PyObject *park(PyObject *self, PyObject *unused) {
     if (os == NULL) give_up(NULL);
     /* what C code has buffered would be written again by every start */
     fflush(NULL);
+    tell_cleanup(false);
     park_arm();
     PyObject *result = PyObject_CallMethod(os, "fork", NULL);
     if (result == NULL) give_up("fork failed");
@@ -161,7 +169,22 @@ static PyObject *park_here(PyObject *self, PyObject *unused) {
     return result;
 }
 
+/*
+ * (SOURCE, FILE, FLAGS): code of a main module, as stock's start compiles it
+ * (Python/pythonrun.c). compile() would make the types of ast first, half a
+ * millisecond (Python/Python-ast.c, init_types).
+ */
+static PyObject *compile_source(PyObject *self, PyObject *arguments) {
+    (void)self;
+    const char *source = NULL;
+    PyObject *file = NULL;
+    PyCompilerFlags flags = {0, 0};
+    if (!PyArg_ParseTuple(arguments, "yUi", &source, &file, &flags.cf_flags)) return NULL;
+    return Py_CompileStringObject(source, file, 257 /* Py_file_input */, &flags, -1);
+}
+
 static PyMethodDef own_functions[] = {
+    {"compile_source", compile_source, METH_VARARGS, NULL},
     {"park", park_here, METH_NOARGS, NULL},
     {"freeze", freeze, METH_NOARGS, NULL},
     {"let_signals_in", let_signals_in, METH_NOARGS, NULL},
@@ -303,6 +326,7 @@ static int end(int status) {
         fflush(NULL);
         _exit(status);
     }
+    if (mode != NULL && strcmp(mode, "fast") == 0) tell_cleanup(true);
     return status;
 }
 

@@ -2,7 +2,7 @@
 
 This file, watch.py, start.py and end.py, one after the other, are the driver: native/warm/run.c
 executes it in a namespace of its own (it is no module and never in sys.modules),
-puts ``park``, ``freeze``, ``let_signals_in``, ``native_reads``, ``wipe``, ``mersenne``,
+puts ``compile_source``, ``park``, ``freeze``, ``let_signals_in``, ``native_reads``, ``wipe``, ``mersenne``,
 ``fill_mersenne``, ``counted``, ``configure``,
 ``renew_process``, ``renew_folder`` and ``initial_environment`` there and calls prepare, before_park, restored, plan, finish and refuse_threads. Nothing in it may import a module that a stock start
 would not: what is imported is in every restored process.
@@ -25,7 +25,7 @@ for _name in set(sys.modules) - _before:
     del sys.modules[_name]
 
 request = {}
-state = {"script": False, "interpreter": True, "unraisable": [], "initial": _before, "first": None}
+state = {"script": False, "interpreter": True, "unraisable": [], "initial": _before, "first": None, "linecache": None}
 reads = {}
 draws = {}
 looks_through = set()
@@ -152,7 +152,7 @@ def is_import(statement):
 def compile_marked(source, file, mark):
     """Code of a main module; with ``mark``, it parks before the first statement behind its imports."""
     if not mark or "__pycds_park__" not in builtins.__dict__:
-        return compile(source, file, "exec", dont_inherit=True)
+        return compile_main(source, file)
     tree = compile(source, file, "exec", flags=0x400, dont_inherit=True)  # PyCF_ONLY_AST
     at = 0
     while at < len(tree.body) and is_import(tree.body[at]):
@@ -226,6 +226,7 @@ def before_park():
     ssl = sys.modules.get("_ssl")
     if ssl is not None:
         ssl.RAND_bytes(1)  # its generator is made now, so that a start only has to reseed it
+    import_for_commands()
     changed = {key: value for key, value in os.environ._data.items() if environment.get(key) != hash(value)}
     state["changed"] = changed
     state["removed"] = [key for key in environment if key not in os.environ._data]
@@ -264,6 +265,19 @@ def before_park():
     state["files"] = [_weakref.ref(one) for one in gc.get_objects() if is_file(one)]
     if request["exit"] != "exact":
         freeze()
+
+
+def import_for_commands():
+    """What stock imports for -c (Python/pythonrun.c), kept aside until a start has one: the others are not to see it."""
+    if not state["interpreter"] or sys.version_info < (3, 13) or "linecache" in sys.modules:
+        return
+    before = set(sys.modules)
+    import linecache
+
+    if set(sys.modules) - before == {"linecache"}:
+        state["linecache"] = linecache
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
 
 
 def refuse_threads(ids):

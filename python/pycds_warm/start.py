@@ -230,13 +230,34 @@ def plan_command(text):
     except UnicodeEncodeError:
         sys.stderr.write("Unable to decode the command from the command line:\n")
         raise
-    code = compile(text, "<string>", "exec", dont_inherit=True)
+    code = compile_main(text, "<string>")
     if sys.version_info >= (3, 13):
+        if "linecache" not in sys.modules and state["linecache"] is not None and not is_beside("linecache"):
+            sys.audit("import", "linecache", None, sys.path, sys.meta_path, sys.path_hooks)
+            sys.modules["linecache"] = state["linecache"]
         import linecache
 
         # Python/pythonrun.c, run_mod; the first 3.13s register by name
         linecache._register_code(code if hasattr(linecache, "_interactive_cache") else "<string>", text, "<string>")
     return ("code", code)
+
+
+def is_beside(name):
+    """Whether the current folder may have a module of this name, which sys.path has first."""
+    try:
+        return any(one.startswith(name) for one in os.listdir("."))
+    except OSError:
+        return True
+
+
+def compile_main(source, name):
+    """Code of text, which is UTF-8 whatever a comment in it says, or of a file's bytes."""
+    text = isinstance(source, str)
+    data = source.encode() if text else source
+    if b"\0" in data:
+        return compile(source, name, "exec", dont_inherit=True)  # an error, in compile's words
+    # PyCF_SOURCE_IS_UTF8, PyCF_IGNORE_COOKIE (Include/cpython/compile.h)
+    return compile_source(data, name, 0x900 if text else 0x100)
 
 
 def dedent(text):

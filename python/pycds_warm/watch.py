@@ -114,7 +114,8 @@ def open_files():
 
 def module_files():
     found = []
-    for name, module in list(sys.modules.items()):
+    aside = [] if state["linecache"] is None else [("linecache", state["linecache"])]
+    for name, module in list(sys.modules.items()) + aside:
         file = getattr(module, "__file__", None)
         if isinstance(file, str) and file and type(module) is not OwnPackage:
             found.append([name, os.path.abspath(file)])
@@ -209,7 +210,7 @@ def watch_draws():
         made(sys.modules["_ssl"])
     # by its name a part of importlib: tracebacks and warnings leave it out
     names = {"__name__": "importlib._bootstrap_external", "made": made}
-    exec(compile("def exec_module(self, module):\n stock(self, module)\n made(module)\n", "<frozen importlib._bootstrap_external>", "exec"), names)
+    exec(compile_source(b"def exec_module(self, module):\n stock(self, module)\n made(module)\n", "<frozen importlib._bootstrap_external>", 0x100), names)
     kind = external.ExtensionFileLoader
     names["stock"] = kind.exec_module
     kind.exec_module = names["exec_module"]

@@ -10,6 +10,7 @@ export const warmCodecs = {
   header: codecOf(warmStructs.Header),
   segment: codecOf(warmStructs.Segment),
   file: codecOf(warmStructs.File),
+  hot: codecOf(warmStructs.Hot),
   folder: codecOf(warmStructs.Folder),
   stamp: codecOf(warmStructs.Stamp),
   variable: codecOf(warmStructs.Variable),

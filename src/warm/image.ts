@@ -8,7 +8,7 @@ import type { WarmState } from "./codec.ts";
 import { unknownExtensions, unknownLibraries } from "./extensions.ts";
 import { readEnvironment, readFacts } from "./facts.ts";
 import type { WarmFacts } from "./facts.ts";
-import { joinOriginals, planImage } from "./plan.ts";
+import { embedSmall, joinOriginals, planImage } from "./plan.ts";
 import type { Plan } from "./plan.ts";
 import { mappingsOf, withMemory } from "./process.ts";
 import type { Mapping, ProcessMemory } from "./process.ts";
@@ -91,7 +91,7 @@ export async function makeImage(parked: Parked, request: ImageRequest, file: num
 
   return withMemory(parked.pid, async (memory) => {
     const exact = planImage(mappings, memory, { pointer: Number(parked.state.rsp), limit: Number(parked.state.stack_limit) }, new Set(request.embedded));
-    const plan = request.sealed ? { ...exact, segments: joinOriginals(exact.segments) } : exact;
+    const plan = request.sealed ? embedSmall({ ...exact, segments: joinOriginals(exact.segments) }) : exact;
     const { erased, found } = findSecrets(plan, memory, request.secrets);
     const written = await writeImage(file, {
       restorer: request.restorer, plan, memory, state: parked.state, signals: parked.signals, folders, variables, prefixed,

@@ -40,6 +40,8 @@ export interface Plan {
   readonly segments: readonly PlannedSegment[];
   readonly vdso: { readonly address: number; readonly size: number } | undefined;
   readonly stack: { readonly low: number; readonly high: number; readonly saved: number; /** End of what lies below. */ readonly floor: number };
+  /** Libraries whose pages are all in the image, so that none is mapped from them; they must be unchanged all the same. */
+  readonly embedded: readonly string[];
   /** Pages that were neither zero nor a file's: what an image cannot do without. */
   readonly dirtyPages: number;
 }
@@ -110,7 +112,7 @@ export function planImage(mappings: readonly Mapping[], memory: ProcessMemory, n
   if (faults.length > 0 || stack === undefined) {
     throw new PycdsError("WARM_UNFIT", "cannot image the process", faults.join("; "), { next: "leave out the module that does this, or use the code archive: pycds run" });
   }
-  return { segments, vdso, stack, dirtyPages };
+  return { segments, vdso, stack, embedded: [], dirtyPages };
 }
 
 /**
@@ -130,6 +132,32 @@ export function joinOriginals(segments: readonly PlannedSegment[]): PlannedSegme
     }
   }
   return joined;
+}
+
+/**
+ * The smallest libraries into the image: a mapping and an open file fewer for each, and
+ * the pages that were relocated and are only read now share a mapping with the code
+ * before them. Not more than a tenth of what is in the image anyway.
+ */
+export function embedSmall(plan: Plan): Plan {
+  const pages = new Map<string, { count: number; isLibrary: boolean }>();
+  for (const { file, size, protection } of plan.segments) {
+    if (file === undefined) continue;
+    const { count, isLibrary } = pages.get(file) ?? { count: 0, isLibrary: false };
+    pages.set(file, { count: count + size / pageSize, isLibrary: isLibrary || (protection & 4) !== 0 });
+  }
+  let room = Math.floor(plan.dirtyPages / 10);
+  const small = [...pages].filter(([, { isLibrary }]) => isLibrary).sort(([, a], [, b]) => a.count - b.count).flatMap(([file, { count }]) => ((room -= count) >= 0 ? [file] : []));
+  const chosen = new Set(small);
+  const segments: PlannedSegment[] = [];
+  for (const { file, offset, ...segment } of plan.segments) {
+    const own = file === undefined ? segment : chosen.has(file) ? { ...segment, kind: segmentKind.image } : { ...segment, file, ...(offset === undefined ? {} : { offset }) };
+    const last = segments.at(-1);
+    const joins = last?.kind === segmentKind.image && own.kind === segmentKind.image && last.apart !== true && last.address + last.size === own.address;
+    if (joins && own.protection !== 0 && last.protection !== 0 && ((last.protection | own.protection) & 2) === 0) segments[segments.length - 1] = { ...last, size: last.size + own.size, protection: last.protection | own.protection };
+    else segments.push(own);
+  }
+  return { ...plan, segments, embedded: small };
 }
 
 function faultOf({ shared, protection, name, deleted, protectionKey, flags }: Mapping): string | undefined {

@@ -69,11 +69,10 @@ export function readWarm(bytes: Uint8Array, file: string): WarmImage {
   const [state] = table(warmCodecs.state, header.state_offset, 1);
   if (state === undefined) throw damaged("it has no state", base);
   const stamps = table(warmCodecs.stamp, header.stamps_offset, header.stamp_count);
-  if (header.hot_offset + 8 * header.hot_count > tables.byteLength) throw damaged("a table lies outside the tables", base + header.hot_offset);
   return {
     header, state, base,
     sizes: JSON.parse(utf8(bytes.subarray(Number(header.sizes_offset), Number(header.sizes_offset + header.sizes_size))) ?? "null") as unknown,
-    hot: Array.from({ length: header.hot_count }, (_, index) => Number(view.getBigUint64(header.hot_offset + 8 * index, true))).map((word) => ({ address: word - (word % pageSize), pages: word % pageSize })),
+    hot: table(warmCodecs.hot, header.hot_offset, header.hot_count).map(({ address, size }) => ({ address: Number(address), pages: Number(size) / pageSize })),
     segments: table(warmCodecs.segment, header.segments_offset, header.segment_count),
     originals: table(warmCodecs.file, header.files_offset, header.file_count).map(({ path, mtime_ns, ctime_ns, size, inode, digest }) => ({ path: string(path), mtimeNs: mtime_ns, ctimeNs: ctime_ns, size, inode, digest })),
     folders: table(warmCodecs.folder, header.folders_offset, header.folder_count).map(({ path, first_stamp, stamp_count }) => ({

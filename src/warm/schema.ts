@@ -16,7 +16,7 @@ import { f } from "../image/schema.ts";
 import type { Struct } from "../image/schema.ts";
 
 export const warmMagic = Uint8Array.of(0x50, 0x59, 0x57, 0x41, 0x52, 0x4d, 0x0d, 0x0a); // "PYWARM\r\n"
-export const warmFormatVersion = 3;
+export const warmFormatVersion = 4;
 /** First bytes of the ImageSlot in the restorer's file. */
 export const slotMark = "PyCDS image slot";
 export const pageSize = 4096;
@@ -105,7 +105,7 @@ export const warmStructs = {
     fields: [
       f("magic", { bytes: 8 }, '"PYWARM\\r\\n"'),
       f("byte_order", "u32", "0x01020304 as the target reads it"),
-      f("format_version", "u32", "2"),
+      f("format_version", "u32", "4"),
       f("flags", "u32", "warmFlag bits"),
       f("header_size", "u32", "bytes of this struct"),
       f("file_size", "u64", "bytes in the file"),
@@ -149,7 +149,7 @@ export const warmStructs = {
       f("folder", "u32", "string: the current folder that the image was built in"),
       f("renew_offset", "u32", "u32 strings: a lock file, then the command that builds the image again once it is too old"),
       f("renew_count", "u32", ""),
-      f("hot_offset", "u32", "u64 ranges of pages that every start writes to: address, and in its low 12 bits the number of pages"),
+      f("hot_offset", "u32", "WarmHot structs: pages that every start writes to"),
       f("hot_count", "u32", ""),
       f("reserved", "u32", "0"),
     ],
@@ -168,7 +168,7 @@ export const warmStructs = {
   },
   File: {
     name: "WarmFile",
-    doc: "A file that memory is mapped from. It must be unchanged, also for a sealed image: where inode or ctime differ, its contents decide.",
+    doc: "A file that memory is mapped from, or whose pages the image has. It must be unchanged, also for a sealed image: where inode or ctime differ, its contents decide.",
     fields: [
       f("mtime_ns", "i64", "st_mtime"),
       f("ctime_ns", "i64", "st_ctime"),
@@ -176,8 +176,13 @@ export const warmStructs = {
       f("inode", "u64", "st_ino"),
       f("digest", "u64", "XXH3 of its contents"),
       f("path", "u32", "string"),
-      f("reserved", "u32", "0"),
+      f("embedded", "u32", "1: all its pages are in the image, and no segment is mapped from it; else 0"),
     ],
+  },
+  Hot: {
+    name: "WarmHot",
+    doc: "A range of pages, as process_madvise(2) takes it (struct iovec).",
+    fields: [f("address", "u64", ""), f("size", "u64", "bytes")],
   },
   Folder: {
     name: "WarmFolder",

@@ -8,9 +8,6 @@ import type { HotRange } from "./read.ts";
 import { hotCapacity, pageSize, segmentKind } from "./schema.ts";
 import { tablesDigest } from "./write.ts";
 
-/** The number of pages fits into an address's low bits. */
-const longest = pageSize - 1;
-
 /** Pages of the image's writable segments that a stopped process of it has copies of. @throws PycdsError WARM_MEMORY */
 export async function findHotPages(pid: number, image: Uint8Array, file: string): Promise<HotRange[]> {
   const { segments } = readWarm(image, file);
@@ -22,7 +19,7 @@ export async function findHotPages(pid: number, image: Uint8Array, file: string)
       for (let page = 0; page < states.length; page++) {
         if (states[page] !== pageState.own) continue;
         const first = page;
-        while (page < states.length && states[page] === pageState.own && page - first < longest) page++;
+        while (page < states.length && states[page] === pageState.own) page++;
         found.push({ address: Number(address) + first * pageSize, pages: page - first });
       }
     }
@@ -37,7 +34,7 @@ export function writeHotPages(file: number, image: Uint8Array, name: string, ran
   for (let done = 0; done < tables.byteLength;) done += readSync(file, tables, done, tables.byteLength - done, base + done);
   const view = viewOf(tables);
   const kept = [...ranges].sort((a, b) => b.pages - a.pages).slice(0, hotCapacity).sort((a, b) => a.address - b.address);
-  kept.forEach(({ address, pages }, index) => view.setBigUint64(header.hot_offset + 8 * index, BigInt(address + pages), true));
+  kept.forEach(({ address, pages }, index) => warmCodecs.hot.write(view, header.hot_offset + index * warmCodecs.hot.size, { address: BigInt(address), size: BigInt(pages * pageSize) }));
   view.setUint32(warmCodecs.header.offsetOf("hot_count"), kept.length, true);
   view.setBigUint64(warmCodecs.header.offsetOf("tables_digest"), tablesDigest(tables), true);
   for (let done = 0; done < tables.byteLength;) done += writeSync(file, tables, done, tables.byteLength - done, base + done);

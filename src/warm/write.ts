@@ -101,7 +101,8 @@ function makeTables(input: ImageInput, base: number): { tables: Uint8Array; head
   };
 
   const { plan } = input;
-  const originals = [...new Set(plan.segments.flatMap(({ file }) => (file === undefined ? [] : [file])))];
+  const mapped = [...new Set(plan.segments.flatMap(({ file }) => (file === undefined ? [] : [file])))];
+  const originals = [...mapped, ...plan.embedded];
   const ordered = [...plan.segments].sort((a, b) => order(a, originals) - order(b, originals) || a.address - b.address);
   const data: { address: number; size: number }[] = [];
   let memorySize = 0;
@@ -124,7 +125,7 @@ function makeTables(input: ImageInput, base: number): { tables: Uint8Array; head
   const segments_offset = table(warmCodecs.segment, records);
   const files_offset = table(warmCodecs.file, originals.map((path) => {
     const { mtimeNs, ctimeNs, size, inode, digest } = identityOf(path);
-    return { mtime_ns: mtimeNs, ctime_ns: ctimeNs, size, inode, digest, path: strings.add(path), reserved: 0 };
+    return { mtime_ns: mtimeNs, ctime_ns: ctimeNs, size, inode, digest, path: strings.add(path), embedded: mapped.includes(path) ? 0 : 1 };
   }));
   let stampCount = 0;
   const folders_offset = table(warmCodecs.folder, input.folders.map(({ path, stamps }) => {
@@ -140,7 +141,7 @@ function makeTables(input: ImageInput, base: number): { tables: Uint8Array; head
   const names = new ByteWriter();
   for (const digest of input.names) names.u64(digest);
   const names_offset = bytes(names.done());
-  const hot_offset = bytes(new Uint8Array(hotCapacity * 8));
+  const hot_offset = bytes(new Uint8Array(hotCapacity * warmCodecs.hot.size));
   const command = new ByteWriter();
   for (const word of input.command) command.u32(strings.add(word));
   const command_offset = bytes(command.done());

@@ -127,6 +127,23 @@ describe.skipIf(python === undefined)(`validity of an image${missing === undefin
     forgeImage(sealed, forged, (tables, header) => new DataView(tables.buffer, tables.byteOffset).setBigInt64(header.files_offset + warmCodecs.file.offsetOf("mtime_ns"), 1n, true));
     expect(start(forged).stderr).toMatch(/^pycds: refused .*\/forged: a file has changed: \//);
     expect(start(forged).stdout).toBe("ran 1None\n");
+    // a library whose pages are in the image: another time; the same bytes with another inode; other bytes with the same size and time
+    const embedded = (change: (view: DataView, at: number) => void): void => {
+      forgeImage(sealed, forged, (tables, header) => {
+        const view = new DataView(tables.buffer, tables.byteOffset);
+        const at = Array.from({ length: header.file_count }, (_, index) => header.files_offset + index * warmCodecs.file.size).find((one) => warmCodecs.file.read(view, one).embedded === 1);
+        change(view, at ?? expect.unreachable("no library is in the image"));
+      });
+    };
+    embedded((view, at) => view.setBigInt64(at + warmCodecs.file.offsetOf("mtime_ns"), 1n, true));
+    expect(start(forged).stderr).toMatch(/^pycds: refused .*\/forged: a file has changed: \//);
+    embedded((view, at) => view.setBigUint64(at + warmCodecs.file.offsetOf("inode"), 1n, true));
+    expect(start(forged).stderr).toMatch(/^pycds: restored .*\/forged: each start compares the contents of /);
+    embedded((view, at) => {
+      view.setBigInt64(at + warmCodecs.file.offsetOf("ctime_ns"), 1n, true);
+      view.setBigUint64(at + warmCodecs.file.offsetOf("digest"), 1n, true);
+    });
+    expect(start(forged).stderr).toMatch(/^pycds: refused .*\/forged: a file has changed: \//);
     build(image);
   });
 

@@ -110,7 +110,7 @@ void image_open(void) {
     check_table(&h, h.names_offset, h.name_count, sizeof(uint64_t));
     check_table(&h, h.renew_offset, h.renew_count, sizeof(uint32_t));
     if (h.renew_count > 16) broken("a string lies outside the image");
-    check_table(&h, h.hot_offset, h.hot_count, sizeof(uint64_t));
+    check_table(&h, h.hot_offset, h.hot_count, sizeof(PycdsWarmHot));
     check_table(&h, h.strings_offset, h.strings_size, 1);
     check_table(&h, h.vdso_offset, h.vdso_size, 1);
     if (h.strings_size == 0 || tables[h.strings_offset + h.strings_size - 1] != 0 || h.command_count == 0 || h.command_count > 64) broken("a string lies outside the image");
