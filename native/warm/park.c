@@ -79,12 +79,27 @@ size_t park_threads(int *ids, size_t size) {
 const WarmStart *park_start(void) { return resumed; }
 void park_arm(void) { armed = true; }
 
+/*
+ * Threads that do not come along into a fork's child, whose library has fork handlers that
+ * make up for it: jemalloc's (src/background_thread.c, background_thread_postfork_child)
+ * purge in the calling threads from then on. Linked into libraries such as Arrow's.
+ */
+static bool is_replaced_at_fork(const char *thread) {
+    static const char name[] = "jemalloc_bg_thd\n";
+    char path[64], text[sizeof name];
+    if ((size_t)snprintf(path, sizeof path, "/proc/self/task/%s/comm", thread) >= sizeof path) return false;
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t size = file < 0 ? -1 : read(file, text, sizeof text);
+    if (file >= 0) close(file);
+    return size == (ssize_t)sizeof name - 1 && memcmp(text, name, sizeof name - 1) == 0;
+}
+
 static void count_threads(void) {
     thread_count = 0;
     DIR *tasks = opendir("/proc/self/task");
     if (tasks == NULL) return;
     for (struct dirent *one; (one = readdir(tasks)) != NULL;) {
-        if (one->d_name[0] == '.') continue;
+        if (one->d_name[0] == '.' || is_replaced_at_fork(one->d_name)) continue;
         if (thread_count < MAX_THREADS) threads[thread_count] = atoi(one->d_name);
         thread_count++;
     }

@@ -122,6 +122,14 @@ describe.skipIf(python === undefined)(`what imports did${missing === undefined ?
     expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
   });
 
+  it("a thread that its library makes up for behind a fork does not refuse the image: jemalloc's, which Arrow has", () => {
+    const thread = (name: string): string => `import ctypes, time\nlibc = ctypes.CDLL(None)\nthread = ctypes.c_ulong()\nlibc.pthread_create(ctypes.byref(thread), None, libc.sleep, ctypes.c_void_p(60))\nassert libc.pthread_setname_np(thread, b"${name}") == 0\n`;
+    const { file, status, stderr } = image("jemalloc_like", thread("jemalloc_bg_thd"));
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    expect(start(file, "import os; print(os.listdir('/proc/self/task') == [str(os.getpid())])").stdout).toBe("True\n");
+    expect(image("others", thread("jemalloc_bg_th"))).toMatchObject({ status: 2, stderr: expect.stringContaining("1 threads run besides the main one") as string });
+  });
+
   it("the start that trains an image runs after-fork handlers, no hooks and no atexit functions; --no-training leaves it out", () => {
     const told = join(directory, "told");
     const source = `import atexit, os, pycds\ndef tell(word):\n    with open(${JSON.stringify(told)}, "a") as file:\n        file.write(word)\nos.register_at_fork(after_in_child=lambda: tell("handler "))\npycds.register_after_restore(tell, "hook ")\natexit.register(tell, "exit ")\n`;
