@@ -11,8 +11,8 @@ import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { external, externalTypes } from "../src/abi/externals.ts";
 import {
-  abiFlag, byteOrderMark, dataAlignment, eagerSections, entryKind, features, fieldSize, formatVersion, layoutOf, magic, nameLatin1, none, objectAlignment, pureKind, rebuiltKind,
-  sectionDocs, sectionKind, segmentAlignment, selfCheckSubject, selfCheckWhat, stampKind, structs, suffixLoader, unitAlignment,
+  abiFlag, byteOrderMark, codeMask, dataAlignment, eagerSections, entryKind, features, fieldSize, formatVersion, layoutOf, magic, nameLatin1, none, objectAlignment, pureKind, rebuiltKind,
+  sectionDocs, sectionKind, segmentAlignment, selfCheckSubject, selfCheckWhat, stampKind, structs, suffixLoader, unitAlignment, wideIndex,
 } from "../src/image/schema.ts";
 import type { Field, SectionName, Struct } from "../src/image/schema.ts";
 import { pageSize, segmentKind, signalCount, slotMark, warmFlag, warmFormatVersion, warmMagic, warmStructs, watchedPrefixes, watchedVariables } from "../src/warm/schema.ts";
@@ -99,6 +99,7 @@ const groups: readonly Group[] = [
     ])),
   },
   { title: "Rebuilt.kind", constants: constantsOf("PYCDS_REBUILT_", rebuiltKind, new Map()) },
+  { title: "A code object's byte in a relocation stream", constants: constantsOf("PYCDS_CODE_", codeMask, commentsOf(schemaFile, "codeMask")) },
   { title: "External references (RelocationGroup.external)", constants: externalConstants() },
 ];
 
@@ -160,6 +161,9 @@ function cHeader(): string {
       "/* Bytes of a slot stream that are followed by the delta as u16 or u32. */",
       "#define PYCDS_SLOT_U16 UINT8_C(0xfe)",
       "#define PYCDS_SLOT_U32 UINT8_C(0xff)",
+      "/* Bytes of an index stream that are followed by the rest of the index: by one byte from the first on, by a u32 at 0xff. */",
+      `#define PYCDS_INDEX_WIDE UINT8_C(0x${wideIndex.toString(16)})`,
+      "#define PYCDS_INDEX_U32 UINT8_C(0xff)",
       "/* Bit of a name-table word: a one-character Latin-1 name, the low byte is its code point. */",
       `#define PYCDS_NAME_LATIN1 UINT32_C(0x${nameLatin1.toString(16)})`,
       "/* Multiplier of the folder index in the entry hash. */",

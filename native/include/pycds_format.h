@@ -11,7 +11,7 @@
 #define PYCDS_MAGIC { 0x50, 0x59, 0x43, 0x44, 0x53, 0x0d, 0x0a, 0x1a }
 #define PYCDS_MAGIC_SIZE 8
 #define PYCDS_BYTE_ORDER UINT32_C(0x01020304)
-#define PYCDS_FORMAT_VERSION UINT32_C(8)
+#define PYCDS_FORMAT_VERSION UINT32_C(9)
 /* "No index" or "no string". */
 #define PYCDS_NONE UINT32_C(0xffffffff)
 /* Of the DATA section: valid for 4, 16 and 64 KiB pages. */
@@ -31,6 +31,9 @@
 /* Bytes of a slot stream that are followed by the delta as u16 or u32. */
 #define PYCDS_SLOT_U16 UINT8_C(0xfe)
 #define PYCDS_SLOT_U32 UINT8_C(0xff)
+/* Bytes of an index stream that are followed by the rest of the index: by one byte from the first on, by a u32 at 0xff. */
+#define PYCDS_INDEX_WIDE UINT8_C(0xf0)
+#define PYCDS_INDEX_U32 UINT8_C(0xff)
 /* Bit of a name-table word: a one-character Latin-1 name, the low byte is its code point. */
 #define PYCDS_NAME_LATIN1 UINT32_C(0x8000)
 /* Multiplier of the folder index in the entry hash. */
@@ -124,6 +127,18 @@ enum {
     PYCDS_REBUILT_FROZENSET = 0,
 };
 
+/* A code object's byte in a relocation stream */
+enum {
+    PYCDS_CODE_CONSTS = 1, /* co_consts points into the unit, else at the empty tuple */
+    PYCDS_CODE_NAMES = 2, /* co_names likewise */
+    PYCDS_CODE_LOCALSPLUSNAMES = 4, /* co_localsplusnames likewise */
+    PYCDS_CODE_EXCEPTIONTABLE = 8, /* co_exceptiontable points into the unit, else at the empty bytes */
+    PYCDS_CODE_LOCALSPLUSKINDS = 16, /* co_localspluskinds likewise */
+    PYCDS_CODE_OTHER_KINDS = 32, /* co_localspluskinds is in none of these, but in another stream */
+    PYCDS_CODE_NAME = 64, /* co_name is a name, else in another stream */
+    PYCDS_CODE_QUALNAME = 128, /* co_qualname likewise */
+};
+
 /* External references (RelocationGroup.external) */
 enum {
     PYCDS_EXT_TYPE_CODE = 0, /* &PyCode_Type */
@@ -169,7 +184,7 @@ enum {
 typedef struct PycdsFileHeader {
     uint8_t magic[8]; /* "PYCDS\r\n\x1a" */
     uint32_t byte_order; /* 0x01020304 as the target reads it */
-    uint32_t format_version; /* 8 */
+    uint32_t format_version; /* 9 */
     uint64_t header_digest; /* XXH3 of the header and section table with this field 0 */
     uint64_t file_size; /* bytes in the file */
     uint64_t required_features; /* features; an unknown bit means refuse */
@@ -257,8 +272,20 @@ typedef struct PycdsAbi {
     uint32_t class_module; /* in a heap type */
     uint32_t class_type_name; /* in a heap type: _ht_tpname */
     uint32_t class_size; /* bytes of a heap type */
+    uint32_t tuple_size; /* in a tuple: i64, number of its items */
+    uint32_t tuple_items; /* in a tuple */
+    uint32_t code_consts; /* in a code object; none: no code object is told by its shape, the rest of code_* is none too */
+    uint32_t code_names; /* in a code object */
+    uint32_t code_exceptiontable; /* in a code object */
+    uint32_t code_localsplusnames; /* in a code object */
+    uint32_t code_localspluskinds; /* in a code object */
+    uint32_t code_filename; /* in a code object */
+    uint32_t code_name; /* in a code object */
+    uint32_t code_qualname; /* in a code object */
+    uint32_t code_linetable; /* in a code object */
+    uint32_t code_version; /* in a code object: u32; none where it has none */
 } PycdsAbi;
-_Static_assert(sizeof(PycdsAbi) == 144, "PycdsAbi");
+_Static_assert(sizeof(PycdsAbi) == 192, "PycdsAbi");
 _Static_assert(offsetof(PycdsAbi, type_offset) == 0, "PycdsAbi.type_offset");
 _Static_assert(offsetof(PycdsAbi, code_basicsize) == 4, "PycdsAbi.code_basicsize");
 _Static_assert(offsetof(PycdsAbi, small_int_min) == 8, "PycdsAbi.small_int_min");
@@ -295,6 +322,18 @@ _Static_assert(offsetof(PycdsAbi, class_slots_end) == 128, "PycdsAbi.class_slots
 _Static_assert(offsetof(PycdsAbi, class_module) == 132, "PycdsAbi.class_module");
 _Static_assert(offsetof(PycdsAbi, class_type_name) == 136, "PycdsAbi.class_type_name");
 _Static_assert(offsetof(PycdsAbi, class_size) == 140, "PycdsAbi.class_size");
+_Static_assert(offsetof(PycdsAbi, tuple_size) == 144, "PycdsAbi.tuple_size");
+_Static_assert(offsetof(PycdsAbi, tuple_items) == 148, "PycdsAbi.tuple_items");
+_Static_assert(offsetof(PycdsAbi, code_consts) == 152, "PycdsAbi.code_consts");
+_Static_assert(offsetof(PycdsAbi, code_names) == 156, "PycdsAbi.code_names");
+_Static_assert(offsetof(PycdsAbi, code_exceptiontable) == 160, "PycdsAbi.code_exceptiontable");
+_Static_assert(offsetof(PycdsAbi, code_localsplusnames) == 164, "PycdsAbi.code_localsplusnames");
+_Static_assert(offsetof(PycdsAbi, code_localspluskinds) == 168, "PycdsAbi.code_localspluskinds");
+_Static_assert(offsetof(PycdsAbi, code_filename) == 172, "PycdsAbi.code_filename");
+_Static_assert(offsetof(PycdsAbi, code_name) == 176, "PycdsAbi.code_name");
+_Static_assert(offsetof(PycdsAbi, code_qualname) == 180, "PycdsAbi.code_qualname");
+_Static_assert(offsetof(PycdsAbi, code_linetable) == 184, "PycdsAbi.code_linetable");
+_Static_assert(offsetof(PycdsAbi, code_version) == 188, "PycdsAbi.code_version");
 
 /* One comparison with a live object; any difference refuses the archive. */
 typedef struct PycdsSelfCheck {
@@ -464,20 +503,21 @@ _Static_assert(sizeof(PycdsPureGroup) == 8, "PycdsPureGroup");
 _Static_assert(offsetof(PycdsPureGroup, group) == 0, "PycdsPureGroup.group");
 _Static_assert(offsetof(PycdsPureGroup, length) == 4, "PycdsPureGroup.length");
 
-/* Head of a unit's relocation stream. Then, in this order: group_count RelocationGroup structs; rebuilt_count Rebuilt structs; known_count numbers of names (u16 where name_count and first_new are at most 65536, else u32); name_slot_count indexes into the unit's list of names (u8 where name_count is at most 256, u16 at most 65536, else u32), one a name slot; (name_count + 7) / 8 bytes with a bit for each name of the list, lowest bits first: 1 takes the next known number, 0 the next of first_new, first_new + 1, …; the rest of the last byte is 0; and slot streams: internal, one for each group, names, filename, code versions, rebuilt slots (all records' slots in one stream, each record's first slot counted from 0 again). A slot stream is a run of bytes: deltas in words of 8 bytes (code versions: 4) from the previous slot (from the unit's start for the first); 0xfe is followed by the delta as u16, 0xff as u32, little-endian and unaligned. */
+/* Head of a unit's relocation stream. Then, in this order: group_count RelocationGroup structs; rebuilt_count Rebuilt structs; known_count numbers of names (u16 where name_count and first_new are at most 65536, else u32); (name_count + 7) / 8 bytes with a bit for each name of the unit's list, lowest bits first: 1 takes the next known number, 0 the next of first_new, first_new + 1, …; the rest of the last byte is 0; code_count bytes with codeMask bits; slot streams: code objects, internal, one for each group, tuples, names, filename, code versions, rebuilt slots (all records' slots in one stream, each record's first slot counted from 0 again); and, to the stream's end, indexes into the unit's list of names (see wideIndex), one for each co_name and co_qualname that the masks tell, then one for each item of the tuples, then one for each name slot. A slot stream is a run of bytes: deltas in words of 8 bytes (code versions: 4) from the previous slot (from the unit's start for the first); 0xfe is followed by the delta as u16, 0xff as u32, little-endian and unaligned. A code object of the first stream, given by its start, has its type, filename, code version and a line table of the unit besides what its mask says; a tuple, likewise, its type and as many names as its size says. None of these slots is in another stream. */
 typedef struct PycdsRelocations {
     uint32_t internal_count; /* slots: add the unit's mapped start minus its requested start */
     uint32_t group_count; /* external groups */
     uint32_t name_count; /* different interned names */
-    uint32_t name_slot_count; /* slots that receive one of them */
-    uint32_t filename_count; /* slots that receive the module's path */
-    uint32_t version_count; /* co_version slots (u32) */
+    uint32_t name_slot_count; /* slots that receive one of them, but for those of code objects and tuples */
+    uint32_t filename_count; /* slots that receive the module's path, but for those of code objects */
+    uint32_t version_count; /* co_version slots (u32), but for those of code objects */
     uint32_t rebuilt_count; /* objects made at load, children first */
     uint32_t known_count; /* names that earlier units have too, whose numbers are written out */
     uint32_t first_new; /* number of the first of the others, which follow one another; without others the highest known number + 1, or 0 */
-    uint32_t reserved; /* 0 */
+    uint32_t code_count; /* code objects whose slots follow from their shape */
+    uint32_t tuple_count; /* tuples whose items are names */
 } PycdsRelocations;
-_Static_assert(sizeof(PycdsRelocations) == 40, "PycdsRelocations");
+_Static_assert(sizeof(PycdsRelocations) == 44, "PycdsRelocations");
 _Static_assert(offsetof(PycdsRelocations, internal_count) == 0, "PycdsRelocations.internal_count");
 _Static_assert(offsetof(PycdsRelocations, group_count) == 4, "PycdsRelocations.group_count");
 _Static_assert(offsetof(PycdsRelocations, name_count) == 8, "PycdsRelocations.name_count");
@@ -487,18 +527,19 @@ _Static_assert(offsetof(PycdsRelocations, version_count) == 20, "PycdsRelocation
 _Static_assert(offsetof(PycdsRelocations, rebuilt_count) == 24, "PycdsRelocations.rebuilt_count");
 _Static_assert(offsetof(PycdsRelocations, known_count) == 28, "PycdsRelocations.known_count");
 _Static_assert(offsetof(PycdsRelocations, first_new) == 32, "PycdsRelocations.first_new");
-_Static_assert(offsetof(PycdsRelocations, reserved) == 36, "PycdsRelocations.reserved");
+_Static_assert(offsetof(PycdsRelocations, code_count) == 36, "PycdsRelocations.code_count");
+_Static_assert(offsetof(PycdsRelocations, tuple_count) == 40, "PycdsRelocations.tuple_count");
 
-/* All slots of a unit that point at one external object. Where every object of a unit lies at its hint, the slots are left as they are. */
+/* Slots of a unit that point at one external object; more than 65535 of them take several groups, each full but the last. Where every object of a unit lies at its hint, the slots are left as they are. */
 typedef struct PycdsRelocationGroup {
-    uint32_t external; /* number (abi/externals.ts) */
-    uint32_t count; /* slots */
-    uint64_t hint; /* what the slots hold: the object's address in one machine's interpreter, or 0. Not part of the archive's identity */
+    uint16_t external; /* number (abi/externals.ts) */
+    uint16_t count; /* slots */
+    uint32_t hint; /* what the slots hold: the object's address in one machine's interpreter, or 0. Not part of the archive's identity */
 } PycdsRelocationGroup;
-_Static_assert(sizeof(PycdsRelocationGroup) == 16, "PycdsRelocationGroup");
+_Static_assert(sizeof(PycdsRelocationGroup) == 8, "PycdsRelocationGroup");
 _Static_assert(offsetof(PycdsRelocationGroup, external) == 0, "PycdsRelocationGroup.external");
-_Static_assert(offsetof(PycdsRelocationGroup, count) == 4, "PycdsRelocationGroup.count");
-_Static_assert(offsetof(PycdsRelocationGroup, hint) == 8, "PycdsRelocationGroup.hint");
+_Static_assert(offsetof(PycdsRelocationGroup, count) == 2, "PycdsRelocationGroup.count");
+_Static_assert(offsetof(PycdsRelocationGroup, hint) == 4, "PycdsRelocationGroup.hint");
 
 /* An object whose layout depends on hashes: made by API from item slots. */
 typedef struct PycdsRebuilt {

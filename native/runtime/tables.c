@@ -5,6 +5,7 @@
  * imported, while a process uses little of them: entries and names are checked
  * one by one at their use (tables_entry_ok, tables_name_ok).
  */
+#include "slots.h"
 #include "tables.h"
 
 #include <inttypes.h>
@@ -172,7 +173,7 @@ static int check_abi(const Archive *a, char why[PYCDS_WHY]) {
     const PycdsAbi *abi = a->abi;
     /* code_basicsize: an upper bound that no layout comes near, so that sums with it stay small. */
     if (abi->type_offset % 8 != 0 || abi->type_offset > 64 || abi->code_basicsize < abi->type_offset + 8 || abi->code_basicsize > 4096 ||
-        abi->small_int_min < -5 || abi->small_int_max > 1024 || abi->small_int_min > abi->small_int_max ||
+        !shapes_abi_ok(abi, (a->header->required_features & PYCDS_FEATURE_CODE_VERSION) != 0) || abi->small_int_min < -5 || abi->small_int_max > 1024 || abi->small_int_min > abi->small_int_max ||
         !collector_ok(abi) || !classes_ok(abi))
         return refuse(why, "its ABI description is impossible");
     for (uint32_t i = 0; i < a->self_check_count; i++) {

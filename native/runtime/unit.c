@@ -20,23 +20,22 @@
 #include <sys/mman.h>
 
 #include "digest.h"
-#include "runtime.h"
+#include "slots.h"
 
 #define COPIES_CHUNK ((size_t)256 << 10) /* of address space: pages come as they are written */
-
-/* Loaded and stored as whole words: slots are aligned (measure() refuses others). */
-#define SLOT(base, offset) (*(PyObject **)(void *)((base) + (offset)))
 
 /* Pieces of one relocation stream, as schema.ts ("Relocations") lays them out. */
 typedef struct Streams {
     PycdsRelocations head;
     const PycdsRelocationGroup *groups;
     const PycdsRebuilt *rebuilt;
-    const void *known, *indexes; /* numbers of names; indexes into the unit's list of them, one a name slot */
-    uint32_t known_width, index_width;
+    const void *known; /* numbers of names */
+    uint32_t known_width;
+    const uint8_t *indexes; /* into the unit's list of them: of code objects, tuples, name slots */
+    Shapes shapes;
     const uint8_t *bits; /* which names of the list are known ones */
     PyObject **names;    /* that list, canonical; of malloc */
-    const uint8_t *slots, *after_internal, *after_groups, *end;
+    const uint8_t *slots, *internal, *after_internal, *after_groups, *name_slots, *end;
     int prelinked; /* every external object lies where the slots already point */
 } Streams;
 
@@ -86,34 +85,26 @@ static int take_versions(uint32_t count, uint32_t *first) {
 
 /* ---- pass 1: only reads ------------------------------------------------------------ */
 
-static int open_streams(Streams *s, const uint8_t *stream, uint32_t size) {
+static int open_streams(Streams *s, const PycdsAbi *abi, const uint8_t *stream, uint32_t size) {
     memcpy(&s->head, stream, sizeof s->head); /* reloc_size was checked to hold it */
-    s->index_width = s->head.name_count <= UINT32_C(0x100) ? 1 : s->head.name_count <= UINT32_C(0x10000) ? 2 : 4;
     s->known_width = s->head.name_count <= UINT32_C(0x10000) && s->head.first_new <= UINT32_C(0x10000) ? 2 : 4;
     const uint64_t groups = sizeof s->head, rebuilt = groups + (uint64_t)s->head.group_count * sizeof *s->groups,
                    known = rebuilt + (uint64_t)s->head.rebuilt_count * sizeof *s->rebuilt,
-                   indexes = known + (uint64_t)s->head.known_count * s->known_width,
-                   bits = indexes + (uint64_t)s->head.name_slot_count * s->index_width,
-                   slots = bits + ((uint64_t)s->head.name_count + 7) / 8;
-    if (slots > size || s->head.reserved != 0) return -1;
+                   bits = known + (uint64_t)s->head.known_count * s->known_width,
+                   masks = bits + ((uint64_t)s->head.name_count + 7) / 8,
+                   slots = masks + s->head.code_count;
+    if (slots > size) return -1;
     s->groups = (const PycdsRelocationGroup *)(const void *)(stream + groups);
     s->rebuilt = (const PycdsRebuilt *)(const void *)(stream + rebuilt);
     s->known = stream + known;
-    s->indexes = stream + indexes;
     s->bits = stream + bits;
+    s->shapes = (Shapes){.abi = abi, .code_count = s->head.code_count, .tuple_count = s->head.tuple_count, .masks = stream + masks};
     s->slots = stream + slots;
     s->end = stream + size;
     return 0;
 }
 
-static inline uint32_t load_u16(const uint8_t *at) { return at[0] | (uint32_t)at[1] << 8; }
-static inline uint32_t load_u32(const uint8_t *at) { return load_u16(at) | load_u16(at + 2) << 16; }
-
-/*
- * Steps over `count` slots that are multiples of `width` bytes. -1 unless the stream
- * holds them and they ascend and lie in `size`. Since they ascend, the last one tells for all.
- */
-static int measure(const uint8_t **stream, const uint8_t *end, uint32_t count, uint32_t width, uint64_t size) {
+int slots_measure(const uint8_t **stream, const uint8_t *end, uint32_t count, uint32_t width, uint64_t span, uint64_t size) {
     enum { CHUNK = 64 };
     const uint8_t *at = *stream;
     uint64_t words = 0;
@@ -150,11 +141,27 @@ static int measure(const uint8_t **stream, const uint8_t *end, uint32_t count, u
         if (words > size) return -1; /* else a hostile sum could come round to a small one */
     }
     *stream = at;
-    return words * width + width > size ? -1 : 0;
+    return words * width + span > size ? -1 : 0;
 }
 
-static int measure_all(Streams *s, uint64_t size) {
+static int measure(const uint8_t **stream, const uint8_t *end, uint32_t count, uint32_t width, uint64_t size) { return slots_measure(stream, end, count, width, width, size); }
+
+/* `count` indexes, each of a name of the unit's list, to the stream's end. */
+static int measure_indexes(const Streams *s, uint64_t count) {
+    const uint8_t *at = s->indexes;
+    const uint32_t names = s->head.name_count;
+    for (; count != 0; count--) {
+        if (at == s->end) return -1;
+        if (*at >= PYCDS_INDEX_WIDE && s->end - at < (*at == PYCDS_INDEX_U32 ? 5 : 2)) return -1;
+        if (next_index(&at) >= names) return -1;
+    }
+    return at == s->end ? 0 : -1;
+}
+
+static int measure_all(Streams *s, const uint8_t *base, uint64_t size) {
     const uint8_t *at = s->slots;
+    if (shapes_measure_codes(&s->shapes, &at, s->end, size) != 0) return -1;
+    s->internal = at;
     if (measure(&at, s->end, s->head.internal_count, 8, size) != 0) return -1;
     s->after_internal = at;
     s->prelinked = s->head.group_count != 0;
@@ -165,6 +172,8 @@ static int measure_all(Streams *s, uint64_t size) {
         if (measure(&at, s->end, s->groups[i].count, 8, size) != 0) return -1;
     }
     s->after_groups = at;
+    if (shapes_measure_tuples(&s->shapes, &at, s->end, base, size, (uint64_t)(s->end - at)) != 0) return -1;
+    s->name_slots = at;
     if (measure(&at, s->end, s->head.name_slot_count, 8, size) != 0) return -1;
     if (measure(&at, s->end, s->head.filename_count, 8, size) != 0) return -1;
     if (measure(&at, s->end, s->head.version_count, 4, size) != 0) return -1;
@@ -173,23 +182,12 @@ static int measure_all(Streams *s, uint64_t size) {
         if (r->kind != PYCDS_REBUILT_FROZENSET || r->items % 8 != 0 || r->items > size || r->item_count > (size - r->items) / 8) return -1;
         if (measure(&at, s->end, r->slot_count, 8, size) != 0) return -1;
     }
-    return at == s->end ? 0 : -1;
+    s->indexes = at;
+    return measure_indexes(s, s->shapes.names + s->head.name_slot_count);
 }
 
-/* Each name slot has one of the unit's own names. */
-#define INDEXES_OK(type)                                                                             \
-    do {                                                                                             \
-        const type *index = s->indexes;                                                              \
-        for (uint32_t i = 0; i < s->head.name_slot_count; i++) largest = index[i] > largest ? index[i] : largest; \
-    } while (0)
-
-/* The unit's list of names, each canonical. -1: a bad index, number or block, no memory, or an exception. */
+/* The unit's list of names, each canonical. -1: a bad number or block, no memory, or an exception. */
 static int resolve_names(Archive *a, Streams *s) {
-    uint32_t largest = 0;
-    if (s->index_width == 1) INDEXES_OK(uint8_t);
-    else if (s->index_width == 2) INDEXES_OK(uint16_t);
-    else INDEXES_OK(uint32_t);
-    if (s->head.name_slot_count != 0 && largest >= s->head.name_count) return -1;
     if (s->head.name_count == 0) return s->head.known_count == 0 ? 0 : -1;
     PyObject **const names = malloc((size_t)s->head.name_count * sizeof *names); /* eight names a byte of a mapped file: no overflow */
     if (names == NULL) return -1;
@@ -218,25 +216,12 @@ static int digest_matches(const uint8_t *data, const uint8_t *stream, const Pycd
 
 /* ---- pass 2: only writes ------------------------------------------------------------- */
 
-/* Runs `action` at every `slot` of a measured stream. A macro, so that each loop is compiled for its action. */
-#define EACH_SLOT(at, base, count, width, action)                          \
-    do {                                                                   \
-        uint8_t *slot = (base);                                            \
-        for (uint32_t left_ = (count); left_ != 0; left_--) {              \
-            uint32_t delta_ = *(at)++;                                     \
-            if (__builtin_expect(delta_ >= PYCDS_SLOT_U16, 0)) {           \
-                const int wide_ = delta_ == PYCDS_SLOT_U32;                \
-                delta_ = wide_ ? load_u32(at) : load_u16(at);              \
-                (at) += wide_ ? 4 : 2;                                     \
-            }                                                              \
-            slot += (uint64_t)delta_ * (width);                            \
-            action;                                                        \
-        }                                                                  \
-    } while (0)
-
 /* All streams but the rebuilt ones; returns where those begin. */
 static const uint8_t *relocate(const Streams *s, uint8_t *base, uint64_t delta, PyObject *filename, uint32_t version) {
-    const uint8_t *at = s->slots;
+    const uint8_t *at = s->internal, *index = s->indexes;
+    PyObject *const *names = s->names;
+    shapes_codes(&s->shapes, base, delta, filename, version, names, &index);
+    if (s->shapes.abi->code_version != PYCDS_NONE) version += s->head.code_count;
     if (delta == 0) {
         at = s->after_internal; /* laid out for the very address that it has */
     } else {
@@ -247,17 +232,9 @@ static const uint8_t *relocate(const Streams *s, uint8_t *base, uint64_t delta, 
         PyObject *const object = external_object(s->groups[i].external);
         EACH_SLOT(at, base, s->groups[i].count, 8, SLOT(slot, 0) = object);
     }
-    PyObject *const *const names = s->names;
-    if (s->index_width == 1) {
-        const uint8_t *index = s->indexes;
-        EACH_SLOT(at, base, s->head.name_slot_count, 8, SLOT(slot, 0) = names[*index++]);
-    } else if (s->index_width == 2) {
-        const uint16_t *index = s->indexes;
-        EACH_SLOT(at, base, s->head.name_slot_count, 8, SLOT(slot, 0) = names[*index++]);
-    } else {
-        const uint32_t *index = s->indexes;
-        EACH_SLOT(at, base, s->head.name_slot_count, 8, SLOT(slot, 0) = names[*index++]);
-    }
+    shapes_tuples(&s->shapes, base, names, &index);
+    at = s->name_slots;
+    EACH_SLOT(at, base, s->head.name_slot_count, 8, SLOT(slot, 0) = names[next_index(&index)]);
     EACH_SLOT(at, base, s->head.filename_count, 8, SLOT(slot, 0) = filename);
     EACH_SLOT(at, base, s->head.version_count, 4, *(uint32_t *)(void *)slot = version++);
     return at;
@@ -297,9 +274,10 @@ static PyObject *refused(Archive *a, uint32_t unit, char why[PYCDS_WHY], const c
 static const char *check(Archive *archive, const PycdsUnit *u, const uint8_t *base, Streams *streams, uint32_t *version) {
     const uint8_t *stream = archive->relocations + u->reloc_offset;
     if (!digest_matches(base, stream, u)) return "archived code is damaged (digest differs)";
-    if (open_streams(streams, stream, u->reloc_size) != 0 || measure_all(streams, u->data_size) != 0) return "archived code has impossible relocations";
+    if (open_streams(streams, archive->abi, stream, u->reloc_size) != 0 || measure_all(streams, base, u->data_size) != 0) return "archived code has impossible relocations";
     if (resolve_names(archive, streams) != 0) return "archived names are damaged";
-    if (streams->head.version_count != 0 && take_versions(streams->head.version_count, version) != 0) return "no code versions are left";
+    const uint64_t versions = (uint64_t)streams->head.version_count + (archive->abi->code_version == PYCDS_NONE ? 0 : streams->head.code_count);
+    if (versions > UINT32_MAX || (versions != 0 && take_versions((uint32_t)versions, version) != 0)) return "no code versions are left";
     return NULL;
 }
 

@@ -12,13 +12,14 @@ import { PycdsError } from "../base/errors.ts";
 import { encodeTable } from "../image/codec.ts";
 import type { RecordOf } from "../image/codec.ts";
 import { encodeMeta } from "../image/meta.ts";
-import { abiFlag, features, nameLatin1, none, objectAlignment, selfCheckSubject, selfCheckWhat } from "../image/schema.ts";
+import { abiFlag, features, nameLatin1, objectAlignment, selfCheckSubject, selfCheckWhat } from "../image/schema.ts";
 import { requestAddresses, withNames } from "../image/slots.ts";
 import { StringTable } from "../image/strings.ts";
 import { encodeSections, finishImage, layOutImage } from "../image/writer.ts";
 import type { ImageIdentity, ImageOutput, ImageSink, WholeSections } from "../image/writer.ts";
 import { layOutNames } from "../layout/names.ts";
 import type { LaidOutNames } from "../layout/names.ts";
+import { abiRecord, shapeOf } from "./abi-record.ts";
 import { heldReason } from "./bases.ts";
 import { chooseBase, planData } from "./addresses.ts";
 import type { DataPlan } from "./addresses.ts";
@@ -180,7 +181,7 @@ export function linkArchive(plan: ArchivePlan, compiled: readonly CompiledUnit[]
   );
 
   const parts = (unitRows: readonly RecordOf<"Unit">[]): WholeSections => encodeSections({
-    abi: [abiRecord(input)],
+    abi: [abiRecord(input.abi)],
     selfChecks,
     strings: text,
     roots: tables.roots,
@@ -200,12 +201,13 @@ export function linkArchive(plan: ArchivePlan, compiled: readonly CompiledUnit[]
   const layout = layOutImage(sizes, input.target.platform);
 
   const rows: RecordOf<"Unit">[] = [];
+  const shape = shapeOf(input.abi);
   const link = (number: number, bytes: Uint8Array): void => {
     const unit = units[number];
     if (unit === undefined) throw new Error(`no unit ${number}`);
     const offset = data.units[number] ?? 0;
     const stream = streams.at(number);
-    requestAddresses(stream.bytes, bytes, Number(base) + offset);
+    requestAddresses(stream.bytes, bytes, Number(base) + offset, shape);
     rows[number] = {
       data_offset: BigInt(offset), data_size: unit.head.dataSize, root: unit.head.root, reloc_offset: BigInt(stream.offset), reloc_size: stream.bytes.byteLength, flags: 0,
       digest: xxh3(bytes, stream.bytes),
@@ -295,51 +297,6 @@ function identityOf({ target, abi, sealed, digest, relocatable }: BuildInput, pr
     cacheTag: target.cacheTag,
     layoutDigest: abi.digest,
     dataHotSize: Math.floor(hotEnd / 4096),
-  };
-}
-
-function abiRecord({ abi }: BuildInput): RecordOf<"Abi"> {
-  const code = abi.selfChecks.find(({ what, name }) => what === "basicsize" && name === "PyCode_Type");
-  if (code === undefined) throw new Error(`${abi.id} has no self-check of PyCode_Type.__basicsize__`);
-  // Elsewhere nobody has run it.
-  const classes = abi.platform === "linux-x86_64" ? abi.classes : undefined;
-  return {
-    type_offset: abi.field("PyObject", "ob_type").offset,
-    code_basicsize: code.offset,
-    small_int_min: abi.smallInts.min,
-    small_int_max: abi.smallInts.max,
-    gc_header_size: abi.gcHeaderSize,
-    cfunction_def: abi.cfunctionDef,
-    gc_generations: abi.collector?.generations ?? none,
-    gc_packed_generations: abi.collector?.packedGenerations ?? none,
-    gc_generation_size: abi.collector?.generationSize ?? none,
-    gc_threshold: abi.collector?.threshold ?? none,
-    gc_count: abi.collector?.count ?? none,
-    gc_generation0: abi.collector?.generation0 ?? none,
-    gc_enabled: abi.collector?.enabled ?? none,
-    gc_debug: abi.collector?.debug ?? none,
-    gc_collecting: abi.collector?.collecting ?? none,
-    gc_callbacks: abi.collector?.callbacks ?? none,
-    gc_long_lived_total: abi.collector?.longLivedTotal ?? none,
-    gc_long_lived_pending: abi.collector?.longLivedPending ?? none,
-    gc_initial_threshold: abi.collector?.initialThreshold ?? none,
-    class_wrapper_base: classes?.wrapperBase ?? none,
-    class_slotdef_size: classes?.slotdefSize ?? none,
-    class_slotdef_offset: classes?.slotdefOffset ?? none,
-    class_slotdef_function: classes?.slotdefFunction ?? none,
-    class_slotdef_object: classes?.slotdefObject ?? none,
-    class_dealloc: classes?.dealloc ?? none,
-    class_flags: classes?.flags ?? none,
-    class_base: classes?.base ?? none,
-    class_dict: classes?.dict ?? none,
-    class_alloc: classes?.alloc ?? none,
-    class_new: classes?.new ?? none,
-    class_mro: classes?.mro ?? none,
-    class_vectorcall: classes?.vectorcall ?? none,
-    class_slots_end: classes?.slotsEnd ?? none,
-    class_module: classes?.module ?? none,
-    class_type_name: classes?.typeName ?? none,
-    class_size: classes?.size ?? none,
   };
 }
 

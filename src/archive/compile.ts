@@ -33,7 +33,7 @@ export function compileModule({ bytes, file, kind }: PycToCompile, abi: Abi): Un
     // only SourceLoader.get_code makes co_filename the path that was found (_compile_bytecode, source_path)
     const graph = buildModuleGraph(pyc.code, kind === "sourceless" ? { ...abi, keepsFilename: true } : abi, names);
     if (graph.kind === "excluded") return packReason(graph.reason);
-    return packUnit(layOutModule(graph, abi), names);
+    return packUnit(layOutModule(graph, abi), names, abi);
   } catch (error) {
     // A bad .pyc costs its module, never the build; anything else is our bug and must be seen.
     if (error instanceof PycdsError && error.exit !== exitCode.bug) return packReason(reasonOf(error));

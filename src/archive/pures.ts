@@ -52,7 +52,7 @@ function compileSource(input: SourceInput, abi: Abi): StoredUnit | undefined {
     if (value.kind !== "code") return undefined;
     const names = new NameTable();
     const graph = buildModuleGraph(value, { ...abi, sharesBytes: true }, names);
-    return graph.kind === "excluded" ? undefined : heldUnit(packUnit(layOutModule(graph, abi), names));
+    return graph.kind === "excluded" ? undefined : heldUnit(packUnit(layOutModule(graph, abi), names, abi));
   } catch (error) {
     if (error instanceof PycdsError && error.exit !== exitCode.bug) return undefined;
     throw error;

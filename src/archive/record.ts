@@ -10,11 +10,13 @@
  * of a module that stays with stock the reason in UTF-8 instead. Data: the unit's bytes.
  * In a pack of the unit cache a name is its number (u32) in the pack's list.
  */
+import type { Abi } from "../abi/types.ts";
 import { alignUp } from "../base/bytes.ts";
 import { latin1CodePoint } from "../graph/names.ts";
 import type { NameEntry, NameTable } from "../graph/names.ts";
 import type { StrValue } from "../graph/types.ts";
 import { encodeNameless } from "../image/slots.ts";
+import { shapeOf } from "./abi-record.ts";
 import type { LaidOutUnit } from "../layout/types.ts";
 
 export interface UnitRecord {
@@ -36,8 +38,8 @@ function makeHead(fields: readonly number[], relocations: Uint8Array, text: Uint
 }
 
 /** @param names the module's own table: `unit`'s name numbers are indices in it */
-export function packUnit(unit: LaidOutUnit, names: NameTable): UnitRecord {
-  const { stream, names: numbers } = encodeNameless(unit.relocations);
+export function packUnit(unit: LaidOutUnit, names: NameTable, abi: Abi): UnitRecord {
+  const { stream, names: numbers } = encodeNameless(unit.relocations, shapeOf(abi), unit.bytes);
   const values = numbers.map((number) => {
     const entry = names.entries[number];
     if (entry === undefined) throw new Error("a name that is not in its table");

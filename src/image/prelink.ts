@@ -43,6 +43,7 @@ function groupsOf(image: ImageReader, unit: RecordOf<"Unit">): Group[] {
   }
   const parts = partsOf(head);
   reader.take(parts.slots - parts.rebuilt);
+  decodeSlots(reader, head.code_count, 8);
   decodeSlots(reader, head.internal_count, 8);
   return records.map((record) => ({
     ...record,
@@ -55,14 +56,14 @@ function groupsOf(image: ImageReader, unit: RecordOf<"Unit">): Group[] {
 
 /** Whether the runtime will look at a unit's hints. */
 function isPrelinked(groups: readonly RecordOf<"RelocationGroup">[]): boolean {
-  return groups.length > 0 && groups.every(({ hint }) => hint !== 0n);
+  return groups.length > 0 && groups.every(({ hint }) => hint !== 0);
 }
 
 /** The first slot (its offset in the file) that does not hold its group's hint. */
 export function strayHint(image: ImageReader, unit: RecordOf<"Unit">): number | undefined {
   const view = viewOf(image.bytes);
   for (const { slots, hint } of groupsOf(image, unit)) {
-    const stray = slots.find((slot) => view.getBigUint64(slot, true) !== hint);
+    const stray = slots.find((slot) => view.getBigUint64(slot, true) !== BigInt(hint));
     if (stray !== undefined) return stray;
   }
   return undefined;
@@ -90,12 +91,13 @@ export function prelink(image: ImageReader, addresses: ReadonlyMap<number, bigin
   image.units.forEach((unit, number) => {
     const groups = groupsOf(image, unit);
     const known = groups.map(({ external }) => addresses.get(external) ?? 0n);
-    const whole = groups.length > 0 && known.every((address) => address !== 0n);
+    // hints have 32 bits: an executable with a fixed address lies below that
+    const whole = groups.length > 0 && known.every((address) => address !== 0n && address <= 0xffff_ffffn);
     if (whole) units++;
-    if (!whole && groups.every(({ hint }) => hint === 0n)) return;
+    if (!whole && groups.every(({ hint }) => hint === 0)) return;
     groups.forEach(({ offset, slots }, index) => {
       const address = whole ? (known[index] ?? 0n) : 0n;
-      view.setBigUint64(offset + codecs.RelocationGroup.offsetOf("hint"), address, true);
+      view.setUint32(offset + codecs.RelocationGroup.offsetOf("hint"), Number(address), true);
       for (const slot of slots) view.setBigUint64(slot, address, true);
     });
     const dataAt = image.sections.data.offset + Number(unit.data_offset);

@@ -92,7 +92,8 @@ export class ImageReader {
 
   /** Throws when the stream is damaged: streams are not decoded by openImage. */
   unitRelocations(unit: RecordOf<"Unit">): Relocations {
-    return decodeRelocations(this.unitRelocationBytes(unit), this.file);
+    const [shape] = this.abi;
+    return decodeRelocations(this.unitRelocationBytes(unit), this.file, shape === undefined ? undefined : { shape, data: this.unitData(unit) });
   }
 
   nameBlockData(block: RecordOf<"NameBlock">): Uint8Array {

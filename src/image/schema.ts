@@ -6,28 +6,15 @@
  * file unless a field says otherwise. `none` (0xffffffff) stands for "no index".
  */
 
-export type FieldType = "u8" | "u16" | "u32" | "i32" | "u64" | "i64" | { readonly bytes: number };
+import { f } from "./struct.ts";
+import type { Struct } from "./struct.ts";
 
-export interface Field {
-  readonly name: string;
-  readonly type: FieldType;
-  readonly doc: string;
-}
-
-export interface Struct {
-  readonly name: string;
-  readonly doc: string;
-  readonly fields: readonly Field[];
-}
-
-/** Keeps the literal types of name and type, from which {@link RecordOf} in codec.ts derives the records. */
-export const f = <const N extends string, const T extends FieldType>(name: N, type: T, doc: string): { readonly name: N; readonly type: T; readonly doc: string } => ({
-  name, type, doc,
-});
+export { f, fieldSize, layoutOf } from "./struct.ts";
+export type { Field, FieldType, Struct } from "./struct.ts";
 
 export const magic = Uint8Array.of(0x50, 0x59, 0x43, 0x44, 0x53, 0x0d, 0x0a, 0x1a); // "PYCDS\r\n\x1a": text-mode damage shows
 export const byteOrderMark = 0x01020304;
-export const formatVersion = 8;
+export const formatVersion = 9;
 export const none = 0xffffffff;
 /** Alignment of the address of the DATA section, valid for 4, 16 and 64 KiB pages; and in the file, where pages may be as large. */
 export const segmentAlignment = 0x10000;
@@ -43,6 +30,29 @@ export const nameLatin1 = 0x8000;
 
 /** Most copies of a source string's code in one process (Pure.uses): enough for every namedtuple of a large program. */
 export const mostUses = 4096;
+
+/** A byte of an index into a unit's list of names: the index itself below this; from here on, but for 0xff, (byte - 0xf0) * 256 + 0xf0 + the next byte; 0xff: it follows as u32. */
+export const wideIndex = 0xf0;
+
+/** Bits of a code object's byte in a relocation stream: what its fields receive. */
+export const codeMask = {
+  /** co_consts points into the unit, else at the empty tuple */
+  consts: 1,
+  /** co_names likewise */
+  names: 2,
+  /** co_localsplusnames likewise */
+  localsplusnames: 4,
+  /** co_exceptiontable points into the unit, else at the empty bytes */
+  exceptiontable: 8,
+  /** co_localspluskinds likewise */
+  localspluskinds: 16,
+  /** co_localspluskinds is in none of these, but in another stream */
+  otherKinds: 32,
+  /** co_name is a name, else in another stream */
+  name: 64,
+  /** co_qualname likewise */
+  qualname: 128,
+} as const;
 
 /** Bits of FileHeader.required_features; a bit the runtime does not know means refuse. */
 export const features = {
@@ -137,6 +147,8 @@ export const suffixLoader = { extension: 0, source: 1, sourceless: 2 } as const;
 export const selfCheckSubject = { code: 0, type: 1 } as const;
 export const selfCheckWhat = { i32: 0, pointer: 1, basicsize: 2 } as const;
 export const rebuiltKind = { frozenset: 0 } as const;
+/** Numbers of abi/externals.ts that objects told by their shape point at. */
+export const shapedExternal = { codeType: 0, tupleType: 3, emptyBytes: 21, emptyTuple: 22 } as const;
 
 export const structs = {
   FileHeader: {
@@ -213,6 +225,18 @@ export const structs = {
       f("class_module", "u32", "in a heap type"),
       f("class_type_name", "u32", "in a heap type: _ht_tpname"),
       f("class_size", "u32", "bytes of a heap type"),
+      f("tuple_size", "u32", "in a tuple: i64, number of its items"),
+      f("tuple_items", "u32", "in a tuple"),
+      f("code_consts", "u32", "in a code object; none: no code object is told by its shape, the rest of code_* is none too"),
+      f("code_names", "u32", "in a code object"),
+      f("code_exceptiontable", "u32", "in a code object"),
+      f("code_localsplusnames", "u32", "in a code object"),
+      f("code_localspluskinds", "u32", "in a code object"),
+      f("code_filename", "u32", "in a code object"),
+      f("code_name", "u32", "in a code object"),
+      f("code_qualname", "u32", "in a code object"),
+      f("code_linetable", "u32", "in a code object"),
+      f("code_version", "u32", "in a code object: u32; none where it has none"),
     ],
   },
   SelfCheck: {
@@ -335,32 +359,35 @@ export const structs = {
     name: "Relocations",
     doc:
       "Head of a unit's relocation stream. Then, in this order: group_count RelocationGroup structs; rebuilt_count Rebuilt structs; " +
-      "known_count numbers of names (u16 where name_count and first_new are at most 65536, else u32); name_slot_count indexes into the unit's list of names " +
-      "(u8 where name_count is at most 256, u16 at most 65536, else u32), one a name slot; (name_count + 7) / 8 bytes with a bit for each name of the list, lowest bits first: " +
-      "1 takes the next known number, 0 the next of first_new, first_new + 1, …; the rest of the last byte is 0; " +
-      "and slot streams: internal, one for each group, names, filename, code versions, rebuilt slots " +
-      "(all records' slots in one stream, each record's first slot counted from 0 again). A slot stream is a run of bytes: deltas in words of 8 bytes (code versions: 4) from the previous slot " +
-      "(from the unit's start for the first); 0xfe is followed by the delta as u16, 0xff as u32, little-endian and unaligned.",
+      "known_count numbers of names (u16 where name_count and first_new are at most 65536, else u32); (name_count + 7) / 8 bytes with a bit for each name of the unit's list, lowest bits first: " +
+      "1 takes the next known number, 0 the next of first_new, first_new + 1, …; the rest of the last byte is 0; code_count bytes with codeMask bits; " +
+      "slot streams: code objects, internal, one for each group, tuples, names, filename, code versions, rebuilt slots " +
+      "(all records' slots in one stream, each record's first slot counted from 0 again); and, to the stream's end, indexes into the unit's list of names (see wideIndex), one for each " +
+      "co_name and co_qualname that the masks tell, then one for each item of the tuples, then one for each name slot. A slot stream is a run of bytes: deltas in words of 8 bytes (code versions: 4) from the previous slot " +
+      "(from the unit's start for the first); 0xfe is followed by the delta as u16, 0xff as u32, little-endian and unaligned. " +
+      "A code object of the first stream, given by its start, has its type, filename, code version and a line table of the unit besides what its mask says; " +
+      "a tuple, likewise, its type and as many names as its size says. None of these slots is in another stream.",
     fields: [
       f("internal_count", "u32", "slots: add the unit's mapped start minus its requested start"),
       f("group_count", "u32", "external groups"),
       f("name_count", "u32", "different interned names"),
-      f("name_slot_count", "u32", "slots that receive one of them"),
-      f("filename_count", "u32", "slots that receive the module's path"),
-      f("version_count", "u32", "co_version slots (u32)"),
+      f("name_slot_count", "u32", "slots that receive one of them, but for those of code objects and tuples"),
+      f("filename_count", "u32", "slots that receive the module's path, but for those of code objects"),
+      f("version_count", "u32", "co_version slots (u32), but for those of code objects"),
       f("rebuilt_count", "u32", "objects made at load, children first"),
       f("known_count", "u32", "names that earlier units have too, whose numbers are written out"),
       f("first_new", "u32", "number of the first of the others, which follow one another; without others the highest known number + 1, or 0"),
-      f("reserved", "u32", "0"),
+      f("code_count", "u32", "code objects whose slots follow from their shape"),
+      f("tuple_count", "u32", "tuples whose items are names"),
     ],
   },
   RelocationGroup: {
     name: "RelocationGroup",
-    doc: "All slots of a unit that point at one external object. Where every object of a unit lies at its hint, the slots are left as they are.",
+    doc: "Slots of a unit that point at one external object; more than 65535 of them take several groups, each full but the last. Where every object of a unit lies at its hint, the slots are left as they are.",
     fields: [
-      f("external", "u32", "number (abi/externals.ts)"),
-      f("count", "u32", "slots"),
-      f("hint", "u64", "what the slots hold: the object's address in one machine's interpreter, or 0. Not part of the archive's identity"),
+      f("external", "u16", "number (abi/externals.ts)"),
+      f("count", "u16", "slots"),
+      f("hint", "u32", "what the slots hold: the object's address in one machine's interpreter, or 0. Not part of the archive's identity"),
     ],
   },
   Rebuilt: {
@@ -376,36 +403,3 @@ export const structs = {
 } as const satisfies Record<string, Struct>;
 
 export type StructName = keyof typeof structs;
-
-export function fieldSize(type: FieldType): number {
-  if (typeof type !== "string") return type.bytes;
-  switch (type) {
-    case "u8":
-      return 1;
-    case "u16":
-      return 2;
-    case "u32":
-    case "i32":
-      return 4;
-    case "u64":
-    case "i64":
-      return 8;
-  }
-}
-
-/** Offset of each field and the size of the struct; fields must be naturally aligned without padding. */
-export function layoutOf(struct: Struct): { readonly offsets: ReadonlyMap<string, number>; readonly size: number } {
-  const offsets = new Map<string, number>();
-  let at = 0;
-  let widest = 1;
-  for (const field of struct.fields) {
-    const size = fieldSize(field.type);
-    const alignment = typeof field.type === "string" ? size : 1;
-    if (at % alignment !== 0) throw new Error(`${struct.name}.${field.name} is not aligned: offset ${at}`);
-    offsets.set(field.name, at);
-    at += size;
-    widest = Math.max(widest, alignment);
-  }
-  if (at % widest !== 0) throw new Error(`${struct.name} needs ${widest - (at % widest)} bytes of explicit padding`);
-  return { offsets, size: at };
-}

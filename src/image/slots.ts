@@ -9,8 +9,10 @@ import { ByteReader, ByteWriter } from "../base/bytes.ts";
 import { PycdsError } from "../base/errors.ts";
 import { codecs, viewOf } from "./codec.ts";
 import type { Codec, RecordOf } from "./codec.ts";
-import { rebuiltKind } from "./schema.ts";
+import { codeMask, rebuiltKind, wideIndex } from "./schema.ts";
 import type { StructName } from "./schema.ts";
+import { putShapes, shapedNameSlots, takeShapes } from "./shapes.ts";
+import type { ObjectShape } from "./shapes.ts";
 
 /** What a unit needs at load; the layout room's UnitRelocations has this shape. */
 export interface Relocations {
@@ -69,10 +71,33 @@ export function decodeSlots(reader: ByteReader, count: number, width: SlotWidth)
   return slots;
 }
 
-/** Bytes of an index into the unit's own list of names. */
-function indexWidth(names: number): 1 | 2 | 4 {
-  return names <= 0x100 ? 1 : names <= 0x10000 ? 2 : 4;
+/** Indexes into the unit's own list of names: schema.ts, wideIndex. */
+function encodeIndexes(writer: ByteWriter, indexes: readonly number[]): void {
+  for (const index of indexes) {
+    const above = index - wideIndex;
+    if (above < 0) {
+      writer.u8(index);
+    } else if (above < (0xff - wideIndex) * 0x100) {
+      writer.u8(wideIndex + (above >>> 8));
+      writer.u8(above & 0xff);
+    } else {
+      writer.u8(0xff);
+      writer.u32(index);
+    }
+  }
 }
+
+function decodeIndexes(reader: ByteReader, count: number): number[] {
+  expect(reader, count, 1);
+  return Array.from({ length: count }, () => {
+    const byte = reader.u8();
+    if (byte < wideIndex) return byte;
+    return byte === 0xff ? reader.u32() : (byte - wideIndex) * 0x100 + wideIndex + reader.u8();
+  });
+}
+
+/** Most slots of one group. */
+const fullGroup = 0xffff;
 
 /** A count that the rest of the stream cannot hold is refused before anything is allocated for it. */
 function expect(reader: ByteReader, count: number, size: number): void {
@@ -103,45 +128,57 @@ export interface NamelessStream {
   readonly names: readonly number[];
 }
 
-export function encodeNameless(relocations: Relocations): NamelessStream {
+/** @param shape with the unit's bytes: code objects and tuples are told by their shape */
+export function encodeNameless(relocations: Relocations, shape?: ObjectShape, data?: Uint8Array): NamelessStream {
   const writer = new ByteWriter(256);
+  const { codes, tuples, names: shapedNames, rest } = takeShapes(relocations, shape, data);
   // Ascending numbers and no empty groups: one set of relocations has one encoding.
-  const groups = [...relocations.external].filter(([, slots]) => slots.length > 0).toSorted(([a], [b]) => a - b);
-  const own = new Map<number, number>();
-  const indexes = relocations.names.map(({ name }) => {
-    const index = own.get(name) ?? own.size;
-    if (index === own.size) own.set(name, index);
-    return index;
-  });
+  const groups = [...rest.external].toSorted(([a], [b]) => a - b).flatMap(([external, slots]) => inGroups(external, slots));
+  const used = [...shapedNames, ...rest.names.map(({ name }) => name)];
+  const own = byUse(used);
+  const place = new Map(own.map((name, index) => [name, index]));
   put(writer, "Relocations", {
-    internal_count: relocations.internal.length,
+    internal_count: rest.internal.length,
     group_count: groups.length,
-    name_count: own.size,
-    name_slot_count: relocations.names.length,
-    filename_count: relocations.filename.length,
-    version_count: relocations.codeVersion.length,
-    rebuilt_count: relocations.rebuilt.length,
+    name_count: own.length,
+    name_slot_count: rest.names.length,
+    filename_count: rest.filename.length,
+    version_count: rest.codeVersion.length,
+    rebuilt_count: rest.rebuilt.length,
     known_count: 0,
     first_new: 0,
-    reserved: 0,
+    code_count: codes.length,
+    tuple_count: tuples.length,
   });
-  for (const [external, slots] of groups) put(writer, "RelocationGroup", { external, count: slots.length, hint: 0n });
-  for (const { kind, items, count, slots } of relocations.rebuilt) {
+  for (const { external, slots } of groups) put(writer, "RelocationGroup", { external, count: slots.length, hint: 0 });
+  for (const { kind, items, count, slots } of rest.rebuilt) {
     put(writer, "Rebuilt", { kind: rebuiltKind[kind], items, item_count: count, slot_count: slots.length });
   }
-  const width = indexWidth(own.size);
-  for (const index of indexes) {
-    if (width === 1) writer.u8(index);
-    else if (width === 2) writer.u16(index);
-    else writer.u32(index);
-  }
-  encodeSlots(writer, relocations.internal, 8);
-  for (const [, slots] of groups) encodeSlots(writer, slots, 8);
-  encodeSlots(writer, relocations.names.map(({ slot }) => slot), 8);
-  encodeSlots(writer, relocations.filename, 8);
-  encodeSlots(writer, relocations.codeVersion, 4);
-  for (const { slots } of relocations.rebuilt) encodeSlots(writer, slots, 8);
-  return { stream: writer.done().slice(), names: [...own.keys()] };
+  for (const { mask } of codes) writer.u8(mask);
+  encodeSlots(writer, codes.map(({ start }) => start), 8);
+  encodeSlots(writer, rest.internal, 8);
+  for (const { slots } of groups) encodeSlots(writer, slots, 8);
+  encodeSlots(writer, tuples, 8);
+  encodeSlots(writer, rest.names.map(({ slot }) => slot), 8);
+  encodeSlots(writer, rest.filename, 8);
+  encodeSlots(writer, rest.codeVersion, 4);
+  for (const { slots } of rest.rebuilt) encodeSlots(writer, slots, 8);
+  encodeIndexes(writer, used.map((name) => place.get(name) ?? 0));
+  return { stream: writer.done().slice(), names: own };
+}
+
+function inGroups(external: number, slots: readonly number[]): { readonly external: number; readonly slots: readonly number[] }[] {
+  const groups = [];
+  for (let at = 0; at < slots.length; at += fullGroup) groups.push({ external, slots: slots.slice(at, at + fullGroup) });
+  return groups;
+}
+
+/** Most used first, then as they are met: their indexes are the shortest. */
+function byUse(names: readonly number[]): number[] {
+  const uses = new Map<number, number>();
+  for (const name of names) uses.set(name, (uses.get(name) ?? 0) + 1);
+  // a unit whose indexes have one byte each keeps the order of first use, in which its names lie close together
+  return uses.size <= wideIndex ? [...uses.keys()] : [...uses].toSorted(([, a], [, b]) => b - a).map(([name]) => name);
 }
 
 /** @param numbers of the unit's names, in its order; those from `firstNew` on ascend by 1: nothing before this unit has them */
@@ -156,11 +193,9 @@ export function withNames(nameless: Uint8Array, numbers: ArrayLike<number>, firs
   }
   const first = known === numbers.length ? highest + 1 : firstNew;
   const parts = partsOf({ ...head, known_count: known, first_new: first });
-  const stream = new Uint8Array(nameless.byteLength + known * parts.knownWidth + parts.slots - parts.bits);
+  const stream = new Uint8Array(nameless.byteLength + parts.masks - parts.known);
   stream.set(nameless.subarray(0, parts.known));
-  const behind = nameless.subarray(parts.known); // indexes, then slots
-  stream.set(behind.subarray(0, parts.bits - parts.indexes), parts.indexes);
-  stream.set(behind.subarray(parts.bits - parts.indexes), parts.slots);
+  stream.set(nameless.subarray(parts.known), parts.masks);
   const view = viewOf(stream);
   view.setUint32(codecs.Relocations.offsetOf("known_count"), known, true);
   view.setUint32(codecs.Relocations.offsetOf("first_new"), first, true);
@@ -177,8 +212,8 @@ export function withNames(nameless: Uint8Array, numbers: ArrayLike<number>, firs
 }
 
 /** A stream whose names all count as known. */
-export function encodeRelocations(relocations: Relocations): Uint8Array {
-  const { stream, names } = encodeNameless(relocations);
+export function encodeRelocations(relocations: Relocations, shape?: ObjectShape, data?: Uint8Array): Uint8Array {
+  const { stream, names } = encodeNameless(relocations, shape, data);
   return withNames(stream, names, Infinity);
 }
 
@@ -187,8 +222,8 @@ interface Parts {
   readonly groups: number;
   readonly rebuilt: number;
   readonly known: number;
-  readonly indexes: number;
   readonly bits: number;
+  readonly masks: number;
   readonly slots: number;
   /** Bytes of a known number. */
   readonly knownWidth: 2 | 4;
@@ -200,21 +235,30 @@ export function partsOf(head: RecordOf<"Relocations">): Parts {
   const groups = codecs.Relocations.size;
   const rebuilt = groups + head.group_count * codecs.RelocationGroup.size;
   const known = rebuilt + head.rebuilt_count * codecs.Rebuilt.size;
-  const indexes = known + head.known_count * knownWidth;
-  const bits = indexes + head.name_slot_count * indexWidth(head.name_count);
-  return { groups, rebuilt, known, indexes, bits, slots: bits + Math.ceil(head.name_count / 8), knownWidth };
+  const bits = known + head.known_count * knownWidth;
+  const masks = bits + Math.ceil(head.name_count / 8);
+  return { groups, rebuilt, known, bits, masks, slots: masks + head.code_count, knownWidth };
 }
 
 /**
  * Adds `start`, the unit's requested address (below 2^38), to its internal slots, which hold buffered
- * offsets. Of an encoded stream that this toolchain made: millions of slots, so nothing is decoded into lists.
+ * offsets; those of code objects too. Of an encoded stream that this toolchain made: millions of slots, so nothing is decoded into lists.
  */
-export function requestAddresses(stream: Uint8Array, data: Uint8Array, start: number): void {
+export function requestAddresses(stream: Uint8Array, data: Uint8Array, start: number, shape: ObjectShape): void {
   const head = codecs.Relocations.read(viewOf(stream), 0);
-  let at = partsOf(head).slots;
+  const { masks, slots } = partsOf(head);
   const view = viewOf(data);
-  let slot = 0;
-  for (let index = 0; index < head.internal_count; index++) {
+  const request = (slot: number): void => {
+    const target = view.getUint32(slot, true);
+    if (view.getUint32(slot + 4, true) !== 0 || target >= data.byteLength) throw new Error(`slot ${slot} does not lead into its unit`);
+    const address = start + target;
+    view.setUint32(slot, address % 0x1_0000_0000, true);
+    view.setUint32(slot + 4, Math.floor(address / 0x1_0000_0000), true);
+  };
+  const { code_consts: consts, code_names: names, code_localsplusnames: variables, code_exceptiontable: exceptions, code_localspluskinds: kinds, code_linetable: lines } = shape;
+  let at = slots;
+  const total = head.code_count + head.internal_count;
+  for (let index = 0, slot = 0; index < total; index++) {
     let words = stream[at++] ?? 0;
     if (words === follows16) {
       words = (stream[at] ?? 0) + (stream[at + 1] ?? 0) * 0x100;
@@ -223,12 +267,19 @@ export function requestAddresses(stream: Uint8Array, data: Uint8Array, start: nu
       words = (stream[at] ?? 0) + (stream[at + 1] ?? 0) * 0x100 + (stream[at + 2] ?? 0) * 0x1_0000 + (stream[at + 3] ?? 0) * 0x100_0000;
       at += 4;
     }
+    if (index === head.code_count) slot = 0;
     slot += words * 8;
-    const target = view.getUint32(slot, true);
-    if (view.getUint32(slot + 4, true) !== 0 || target >= data.byteLength) throw new Error(`slot ${slot} does not lead into its unit`);
-    const address = start + target;
-    view.setUint32(slot, address % 0x1_0000_0000, true);
-    view.setUint32(slot + 4, Math.floor(address / 0x1_0000_0000), true);
+    if (index >= head.code_count) {
+      request(slot);
+      continue;
+    }
+    const mask = stream[masks + index] ?? 0;
+    if ((mask & codeMask.consts) !== 0) request(slot + consts);
+    if ((mask & codeMask.names) !== 0) request(slot + names);
+    if ((mask & codeMask.localsplusnames) !== 0) request(slot + variables);
+    if ((mask & codeMask.exceptiontable) !== 0) request(slot + exceptions);
+    if ((mask & codeMask.localspluskinds) !== 0) request(slot + kinds);
+    request(slot + lines);
   }
 }
 
@@ -254,18 +305,23 @@ function ownNumbers({ name_count: count, first_new: first }: RecordOf<"Relocatio
   return own;
 }
 
+/** What the streams of code objects and tuples need to be read: the unit that they are of. */
+export interface ShapedUnit {
+  readonly shape: ObjectShape;
+  readonly data: Uint8Array;
+}
+
 /**
  * Reads a stream back. Throws a PycdsError when it is cut, has bytes left over,
  * names a kind that does not exist or a group twice; whether the slots lie in
  * the unit is for the caller, who knows the unit.
  */
-export function decodeRelocations(bytes: Uint8Array, file?: string): Relocations {
+export function decodeRelocations(bytes: Uint8Array, file?: string, unit?: ShapedUnit): Relocations {
   const reader = new ByteReader(bytes, file);
   const head = get(reader, "Relocations");
   const fail = (why: string): never => {
     throw new PycdsError("IMAGE_RELOCATIONS", "relocation stream is damaged", why, { ...(file === undefined ? {} : { file }), offset: reader.offset });
   };
-  if (head.reserved !== 0) fail("its reserved field is not 0");
   expect(reader, head.group_count, codecs.RelocationGroup.size);
   const groups = Array.from({ length: head.group_count }, () => get(reader, "RelocationGroup"));
   expect(reader, head.rebuilt_count, codecs.Rebuilt.size);
@@ -273,20 +329,23 @@ export function decodeRelocations(bytes: Uint8Array, file?: string): Relocations
   const { knownWidth } = partsOf(head);
   expect(reader, head.known_count, knownWidth);
   const known = Array.from({ length: head.known_count }, () => (knownWidth === 2 ? reader.u16() : reader.u32()));
-  const width = indexWidth(head.name_count);
-  expect(reader, head.name_slot_count, width);
-  const indexes = Array.from({ length: head.name_slot_count }, () => (width === 1 ? reader.u8() : width === 2 ? reader.u16() : reader.u32()));
   const bits = Math.ceil(head.name_count / 8);
   expect(reader, bits, 1);
   const own = ownNumbers(head, known, reader.take(bits), fail);
-  const names = indexes.map((index) => own[index] ?? fail(`name ${index} of its ${own.length} does not exist`));
+  expect(reader, head.code_count, 1);
+  const masks = reader.take(head.code_count);
 
+  const codes = decodeSlots(reader, head.code_count, 8).map((start, index) => ({ start, mask: masks[index] ?? 0 }));
   const internal = decodeSlots(reader, head.internal_count, 8);
-  const external = new Map<number, readonly number[]>();
-  for (const group of groups) {
-    if (external.has(group.external)) fail(`external ${group.external} has two groups`);
-    external.set(group.external, decodeSlots(reader, group.count, 8));
+  const external = new Map<number, number[]>();
+  for (const [index, group] of groups.entries()) {
+    const slots = decodeSlots(reader, group.count, 8);
+    const before = groups[index - 1];
+    if (before !== undefined && before.external === group.external && before.count === fullGroup && group.count > 0) external.get(group.external)?.push(...slots);
+    else if (external.has(group.external)) fail(`external ${group.external} has two groups`);
+    else external.set(group.external, slots);
   }
+  const tuples = decodeSlots(reader, head.tuple_count, 8);
   const nameSlots = decodeSlots(reader, head.name_slot_count, 8);
   const filename = decodeSlots(reader, head.filename_count, 8);
   const codeVersion = decodeSlots(reader, head.version_count, 4);
@@ -294,13 +353,14 @@ export function decodeRelocations(bytes: Uint8Array, file?: string): Relocations
     if (record.kind !== rebuiltKind.frozenset) fail(`rebuilt kind ${record.kind} does not exist`);
     return { kind: "frozenset" as const, items: record.items, count: record.item_count, slots: decodeSlots(reader, record.slot_count, 8) };
   });
+  const places = shapedNameSlots({ codes, tuples }, unit, reader.remaining, fail);
+  const indexes = decodeIndexes(reader, places.length + nameSlots.length);
+  const names = indexes.map((index) => own[index] ?? fail(`name ${index} of its ${own.length} does not exist`));
   if (reader.remaining !== 0) fail(`${reader.remaining} bytes left over`);
-  return {
-    internal,
-    external,
-    names: nameSlots.map((slot, index) => ({ slot, name: names[index] ?? 0 })),
-    filename,
-    codeVersion,
-    rebuilt,
+  if (new Set(indexes).size !== own.length) fail("its list has names that it does not use");
+  const rest: Relocations = {
+    internal, external, filename, codeVersion, rebuilt,
+    names: nameSlots.map((slot, index) => ({ slot, name: names[places.length + index] ?? 0 })),
   };
+  return putShapes({ codes, tuples, names: names.slice(0, places.length), rest }, places, unit?.shape);
 }

@@ -4,7 +4,7 @@ import { codecs } from "./codec.ts";
 import type { Faults } from "./faults.ts";
 import { entryHash, folderHash, probe, pureHash } from "./hash.ts";
 import type { ImageReader } from "./reader.ts";
-import { nameLatin1, entryKind, mostUses, none, objectAlignment, pureKind, selfCheckSubject, selfCheckWhat, stampKind, suffixLoader, unitAlignment } from "./schema.ts";
+import { features, nameLatin1, entryKind, mostUses, none, objectAlignment, pureKind, selfCheckSubject, selfCheckWhat, stampKind, suffixLoader, unitAlignment } from "./schema.ts";
 import { tableStruct, wordSections } from "./sections.ts";
 import type { TableName } from "./sections.ts";
 
@@ -71,6 +71,21 @@ class TableChecks {
     if (abi.cfunction_def % 8 !== 0 || abi.cfunction_def > 64) this.row("abi", 0, "cfunction_def")(`${abi.cfunction_def} cannot be the offset of m_ml`);
     this.collector(abi);
     this.classes(abi);
+    this.shapes(abi);
+  }
+
+  /** As native/runtime/shapes.c has it: offsets of pointers in a tuple and a code object, or none of the latter. */
+  private shapes(abi: RecordOf<"Abi">): void {
+    const inCode = ["code_consts", "code_names", "code_exceptiontable", "code_localsplusnames", "code_localspluskinds", "code_filename", "code_name", "code_qualname", "code_linetable"] as const;
+    const known = abi.code_consts !== none;
+    const numbered = known && (this.image.header.required_features & features.codeVersion) !== 0n;
+    const check = (name: keyof typeof abi & `code_${string}` | "tuple_size" | "tuple_items", there: boolean, size: number, end: number): void => {
+      const possible = there ? abi[name] % size === 0 && abi[name] + size <= end : abi[name] === none;
+      if (!possible) this.row("abi", 0, name)(`${abi[name]} cannot be the offset of ${name.slice(name.indexOf("_") + 1)}`);
+    };
+    for (const name of inCode) check(name, known, 8, abi.code_basicsize);
+    check("code_version", numbered, 4, abi.code_basicsize);
+    for (const name of ["tuple_size", "tuple_items"] as const) check(name, true, 8, 72);
   }
 
   /** As native/runtime/tables.c has it: all of it none, or offsets of pointers in a type, in a row of slotdefs, in a descriptor. */

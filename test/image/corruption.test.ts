@@ -6,7 +6,7 @@ import { describe, expect, it } from "vitest";
 import { codecs, viewOf } from "../../src/image/codec.ts";
 import { ImageError } from "../../src/image/faults.ts";
 import { checkImage, openImage } from "../../src/image/reader.ts";
-import { fieldSize, formatVersion, layoutOf, sectionKind, structs } from "../../src/image/schema.ts";
+import { features, fieldSize, formatVersion, layoutOf, sectionKind, structs } from "../../src/image/schema.ts";
 import type { Field, SectionName, StructName } from "../../src/image/schema.ts";
 import { sectionOrder, tableStruct } from "../../src/image/sections.ts";
 import type { TableName } from "../../src/image/sections.ts";
@@ -118,7 +118,7 @@ describe("files of another kind", () => {
     expect(checkImage(foreign, "x").faults[0]).toMatchObject({ code: "IMAGE_BYTE_ORDER", why: expect.stringContaining("other byte order") as unknown });
     const newer = resign(sound, (_, view) => view.setUint32(header("format_version"), formatVersion + 1, true));
     expect(codesOf(newer)).toEqual(["IMAGE_VERSION"]);
-    const feature = resign(sound, (_, view) => view.setBigUint64(header("required_features"), 1n << 40n, true));
+    const feature = resign(sound, (_, view) => view.setBigUint64(header("required_features"), features.codeVersion | (1n << 40n), true));
     expect(codesOf(feature)).toEqual(["IMAGE_FEATURES"]);
   });
   it("lists every fault, not the first alone", () => {

@@ -52,6 +52,12 @@ const classes = {
   class_type_name: 888, class_size: 920,
 };
 
+/** CPython 3.12's. */
+export const shape = {
+  type_offset: 8, tuple_size: 16, tuple_items: 24, code_consts: 24, code_names: 32, code_exceptiontable: 40, code_localsplusnames: 96, code_localspluskinds: 104,
+  code_filename: 112, code_name: 120, code_qualname: 128, code_linetable: 136, code_version: 92,
+};
+
 /** @param changes other relocations for its units, sound or not */
 export function sampleImage(changes: Partial<Relocations> = {}): Uint8Array {
   const strings = new StringTable();
@@ -85,7 +91,7 @@ export function sampleImage(changes: Partial<Relocations> = {}): Uint8Array {
       requiredFeatures: features.codeVersion, preferredBase: base, hexversion: 0x030c01f0, pycMagic: 0x0a0d0dcb, abiFlags: 0, optimize: 0,
       platform: "linux-x86_64", cacheTag: "cpython-312", layoutDigest: sha256(Uint8Array.of(1)), dataHotSize: 0,
     },
-    abi: [{ type_offset: 8, code_basicsize: 200, small_int_min: -5, small_int_max: 256, gc_header_size: 16, cfunction_def: 16, ...collector, ...classes }],
+    abi: [{ ...shape, code_basicsize: 200, small_int_min: -5, small_int_max: 256, gc_header_size: 16, cfunction_def: 16, ...collector, ...classes }],
     selfChecks: [
       { subject: 0, what: 0, offset: 52, name: text("co_argcount").ref },
       { subject: 1, what: 2, offset: 200, name: text("PyCode_Type").ref },

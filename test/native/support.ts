@@ -16,7 +16,7 @@ export const sanitizers = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sa
 const runtime = (...names: string[]): string[] => names.map((name) => join(root, "native/runtime", `${name}.c`));
 
 /** What the runtime is compiled from, apart from what needs a whole Python. */
-const withoutPython = runtime("archive", "tables", "places", "index", "stamp", "unit", "names", "digest", "digest_avx2", "externals", "log");
+const withoutPython = runtime("archive", "tables", "places", "index", "stamp", "unit", "shapes", "names", "digest", "digest_avx2", "externals", "log");
 
 /** `cc` itself: its absence is a failure of the test, with cc's name in it. */
 async function compile(flags: readonly string[], sources: readonly string[], output: string): Promise<string> {

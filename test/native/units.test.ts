@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { beforeAll, describe, expect, it } from "vitest";
 import { buildArchive } from "../../src/archive/build.ts";
 import { codecs } from "../../src/image/codec.ts";
+import { codeMask } from "../../src/image/schema.ts";
 import { partsOf } from "../../src/image/slots.ts";
 import { treeInput, writeTree } from "../archive/input.ts";
 import type { Damage } from "./damage.ts";
@@ -74,11 +75,15 @@ describe.skipIf(python === undefined)(`units${missing}`, () => {
     ["a slot outside of the unit", /impossible relocations/, (view) => view.setUint8(parts(view).slots, 0xff)],
     ["a slot far outside of the unit", /impossible relocations/, (view) => view.setUint8(parts(view).slots, 0xfe)],
     ["a slot twice", /impossible relocations/, (view) => view.setUint8(parts(view).slots + 1, 0)],
-    ["a head with a reserved field", /impossible relocations/, (view) => view.setUint32(36, 1, true)],
-    ["a name of its own list that does not exist", /names are damaged/, (view) => view.setUint8(parts(view).indexes, 0xff)],
-    ["an external that does not exist", /impossible relocations/, (view) => view.setUint32(parts(view).groups, 9, true)],
-    ["an external beyond the table", /impossible relocations/, (view) => view.setUint32(parts(view).groups, 0xfffffff0, true)],
-    ["a small int that is none here", /impossible relocations/, (view) => view.setUint32(parts(view).groups, 1029 + 1000, true)],
+    ["more code objects than the stream holds", /impossible relocations/, (view) => view.setUint32(36, 0xffffffff, true)],
+    ["a code object that reaches out of the unit", /impossible relocations/, (view) => view.setUint8(parts(view).slots, 0xfd)],
+    ["more tuples than the stream holds", /impossible relocations/, (view) => view.setUint32(40, 0xffffffff, true)],
+    ["a code object of fewer names than its indexes are for", /impossible relocations/, (view) => view.setUint8(parts(view).masks, view.getUint8(parts(view).masks) & ~codeMask.name & ~codeMask.qualname)],
+    ["a name of its own list that does not exist", /impossible relocations/, (view) => view.setUint8(view.byteLength - 1, 0xef)],
+    ["an index that is cut", /impossible relocations/, (view) => view.setUint8(view.byteLength - 1, 0xff)],
+    ["an external that does not exist", /impossible relocations/, (view) => view.setUint16(parts(view).groups, 9, true)],
+    ["an external beyond the table", /impossible relocations/, (view) => view.setUint16(parts(view).groups, 0xfff0, true)],
+    ["a small int that is none here", /impossible relocations/, (view) => view.setUint16(parts(view).groups, 1029 + 1000, true)],
     ["a known name that does not exist", /names are damaged/, (view, d) => view.setUint16(parts(view).known, d.nameCount, true)],
     ["new names that do not exist", /names are damaged/, (view, d) => view.setUint32(32, d.nameCount, true)],
     ["new names beyond 2^32", /names are damaged|impossible relocations/, (view) => view.setUint32(32, 0xffffffff, true)],
