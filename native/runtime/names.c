@@ -20,15 +20,17 @@ static uint32_t block_of(const Archive *a, uint32_t index) {
     return low;
 }
 
-static int check_block(Archive *a, uint32_t block) {
+/* The block's bytes, digested; NULL: damaged, or not to be had now. */
+static uint8_t *checked_block(Archive *a, uint32_t block) {
+    if (a->block_state[block] == UNIT_READY) return a->block_base[block];
+    if (a->block_state[block] == UNIT_BAD) return NULL;
+    char why[PYCDS_WHY];
+    uint8_t *const base = archive_block(a, block, why);
+    if (base == NULL) return NULL;
     const PycdsNameBlock *b = &a->name_blocks[block];
-    /* Populated first, so that what is digested is our private copy, not pages that could still change. */
-    if (archive_populate(a, b->data_offset, b->data_size) != 0 || digest(a->data + b->data_offset, b->data_size, NULL, 0) != b->digest) {
-        a->block_state[block] = UNIT_BAD;
-        return -1;
-    }
-    a->block_state[block] = UNIT_READY;
-    return 0;
+    const int right = digest(base, b->data_size, NULL, 0) == b->digest;
+    a->block_state[block] = right ? UNIT_READY : UNIT_BAD;
+    return right ? base : NULL;
 }
 
 PyObject *name_object(Archive *archive, uint32_t index) {
@@ -41,8 +43,9 @@ PyObject *name_object(Archive *archive, uint32_t index) {
         /* A singleton of the interpreter, but perhaps not interned yet (until 3.11). */
         name = py_new_ref(external_object(PYCDS_EXT_LATIN1 + (word & ~PYCDS_NAME_LATIN1)));
     } else {
-        if (archive->block_state[block] != UNIT_READY && (archive->block_state[block] == UNIT_BAD || check_block(archive, block) != 0)) return NULL;
-        uint8_t *object = archive->data + archive->name_blocks[block].data_offset + (uint64_t)word * PYCDS_OBJECT_ALIGNMENT;
+        uint8_t *const base = checked_block(archive, block);
+        if (base == NULL) return NULL;
+        uint8_t *const object = base + (uint64_t)word * PYCDS_OBJECT_ALIGNMENT;
         *(PyObject **)(void *)(object + archive->abi->type_offset) = &PyUnicode_Type;
         name = (PyObject *)(void *)object;
     }

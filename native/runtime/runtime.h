@@ -2,6 +2,8 @@
  * Internals of the runtime library, file by file. Reading order:
  *   py.h        the CPython C API we use, declared without Python.h
  *   archive.c   maps a file and validates it          (no Python)
+ *   pages.c     memory for objects, in huge pages where there are any (no Python)
+ *   read.c      reads units and name blocks into it   (no Python)
  *   externals.c types, singletons, small ints of this interpreter
  *   digest.c, digest_avx2.c  digests of what is large  (no Python)
  *   names.c     interned names, each made canonical once
@@ -37,7 +39,8 @@
  *       finder_attributes; dicts.c way, tag_offset, watcher, watch; py.c py_sys_dict, py_code_type, py_function_type; log.c log_wanted, to_stderr, verbose, file; trace.c trace_path
  *   never written but by the interpreter, which makes them immortal or counts them   methods, and what ends in _def
  *   under imports_lock()   locks.c loading, serials; index.c listings, and those of unknown folders (unknown, unknown_count,
- *       unknown_capacity); Archive.unit_state, block_state, canonical, populated_from, populated, step (unit.c, names.c, archive_populate); unit.c
+ *       unknown_capacity); Archive.unit_state, block_state, canonical, unit_base, block_base, next_unit, step, hot_read, asked_from, asked, pures_populated (unit.c, names.c, read.c); pages.c
+ *       next, ready, end, huge; unit.c
  *       version counter (counter points at it); trace.c seen_entries
  *   atomic   state.active, hits, misses, stales; digest.c answer; module.c started, disabled, activating; py.c progress (of the module
  *       definition, def and slots, which is filled once); trace.c trace_active; unit.c's own counter of code versions
@@ -46,8 +49,7 @@
  *       pure.c on, interpreter, pure_sources_served, pure_patterns_served; pure_hook.c stock, sample; pure_parser.c parts,
  *       part_count, function_code, standard_path; pure_regex.c sre, sre_compile, get_trace, get_profile, get_tool, all_events, get_evaluator,
  *       usual_evaluator, done; pure_site.c re_dict, compiler_module; pure_source.c merge_flags, interns_filenames,
- *       string_filename, builtin_exec, builtin_eval, builtin_compile, mark, marks_inside, marked; unit.c chunk, left (of
- *       copies); gc.c collector, located, generations, abi, cap, on, raised, sentinel, began, wrapped, wrapped_module; exit.c armed, armed_in,
+ *       string_filename, builtin_exec, builtin_eval, builtin_compile, mark, marks_inside, marked; gc.c collector, located, generations, abi, cap, on, raised, sentinel, began, wrapped, wrapped_module; exit.c armed, armed_in,
  *       gone, kept, seen; arenas.c stock, regions; dicts.c changes, and guard.c bootstrap_stamp, external_stamp, which are 0 for ever there; types.c mode, off_reason,
  *       by_stock, fast_count, anew_count, checked_count, mismatch_count, collector_off, collector_on, window, super_new, super_call,
  *       odd_class; types_check.c calls, late; types_rules.c first_interpreter, next_interpreter, cell_content, cell_type,
@@ -66,6 +68,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "../include/pycds_format.h"
 #include "py.h"
@@ -85,7 +88,9 @@ typedef struct Anchor {
 
 typedef struct Archive {
     char *path;             /* as given, malloc'ed */
-    const uint8_t *map;     /* header and index, read-only private mapping of the file up to DATA */
+    dev_t device;           /* with inode: which file `path` was */
+    ino_t inode;
+    const uint8_t *map;     /* the file, mapped to be read */
     size_t map_size;
     const PycdsFileHeader *header;
     const PycdsAbi *abi;
@@ -119,16 +124,20 @@ typedef struct Archive {
     uint64_t pure_data_size;
     const uint8_t *relocations;
     uint64_t relocations_size;
-    uint8_t *data;          /* DATA: writable private mapping */
+    const uint8_t *data;    /* DATA as the file has it: used are units and name blocks that were read into memory of their own */
     uint64_t data_size;
-    int64_t delta;          /* mapped minus requested address of DATA */
     /* run-time state, one slot an item, zeroed */
     uint8_t *unit_state;    /* UNIT_* */
     uint8_t *block_state;   /* UNIT_*, one a name block */
     uint32_t *pure_uses;    /* copies made, one a pure result */
     PyObject **canonical;   /* interned name objects, borrowed for ever */
+    uint8_t **unit_base;    /* where a unit's bytes were read to; NULL: not yet */
+    uint8_t **block_base;   /* the same of a name block */
     uint32_t prelinked;     /* units whose external slots were right as they were */
-    uint64_t populated_from, populated, step; /* of DATA's hot part: what was prefaulted last, [from, populated), and how much will be next; 0: nothing yet */
+    uint32_t next_unit;     /* the one behind those that were read last */
+    uint64_t step;          /* how much of the hot part will be read at once when it is asked for; 0: only the unit */
+    uint64_t hot_read;      /* bytes of the hot part that were read */
+    uint64_t asked_from, asked; /* of the file: what the kernel was last asked to have at hand */
     struct Listing **listings; /* index.c: of folders that changed, by folder; NULL: none so far */
     int pures_populated;    /* 1 done, -1 the file was cut */
     int pures_alone;        /* how many were faulted in each by itself */
@@ -152,13 +161,20 @@ int archive_open(const char *path, Archive *archive, char why[PYCDS_WHY]);
 void archive_close(Archive *archive);
 /* String at a validated reference. */
 static inline const char *archive_string(const Archive *a, uint32_t ref) { return a->strings + ref; }
-/*
- * Prefaults [offset, offset+size) of DATA for writing (MADV_POPULATE_WRITE where the kernel has it), hot part in larger steps.
- * Returns 0, or -1 when the file behind the mapping is gone (truncated): touching it would be SIGBUS.
- */
-int archive_populate(Archive *archive, uint64_t offset, uint64_t size);
 
-/* Faults in, for reading, what serving this pure result reads, and after a few all of them. Returns as archive_populate does. */
+/* ---- read.c, no Python ------------------------------------------------------ */
+
+/*
+ * A unit's bytes in memory of their own, writable, as the file has them until they are relocated; not digested. In
+ * the hot part those that follow it are read along. NULL with a reason in `why`; it may be asked for again.
+ */
+uint8_t *archive_unit(Archive *archive, uint32_t unit, char why[PYCDS_WHY]);
+/* The same of a name block. */
+uint8_t *archive_block(Archive *archive, uint32_t block, char why[PYCDS_WHY]);
+/*
+ * Faults in, for reading, what serving this pure result reads, and after a few all of them. 0, or -1 when the file was cut:
+ * touching it would be SIGBUS.
+ */
 int archive_populate_pure(Archive *archive, const PycdsPure *pure);
 
 /* ---- externals.c, names.c, unit.c, selfcheck.c: need the GIL, names.c and unit.c imports_lock() too -------------- */

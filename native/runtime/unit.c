@@ -17,12 +17,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "digest.h"
+#include "pages.h"
 #include "slots.h"
-
-#define COPIES_CHUNK ((size_t)256 << 10) /* of address space: pages come as they are written */
 
 /* Pieces of one relocation stream, as schema.ts ("Relocations") lays them out. */
 typedef struct Streams {
@@ -35,7 +33,7 @@ typedef struct Streams {
     Shapes shapes;
     const uint8_t *bits; /* which names of the list are known ones */
     PyObject **names;    /* that list, canonical; of malloc */
-    const uint8_t *slots, *internal, *after_internal, *after_groups, *name_slots, *end;
+    const uint8_t *slots, *internal, *after_groups, *name_slots, *end;
     int prelinked; /* every external object lies where the slots already point */
 } Streams;
 
@@ -163,7 +161,6 @@ static int measure_all(Streams *s, const uint8_t *base, uint64_t size) {
     if (shapes_measure_codes(&s->shapes, &at, s->end, size) != 0) return -1;
     s->internal = at;
     if (measure(&at, s->end, s->head.internal_count, 8, size) != 0) return -1;
-    s->after_internal = at;
     s->prelinked = s->head.group_count != 0;
     for (uint32_t i = 0; i < s->head.group_count; i++) {
         PyObject *const object = external_object(s->groups[i].external);
@@ -222,11 +219,7 @@ static const uint8_t *relocate(const Streams *s, uint8_t *base, uint64_t delta, 
     PyObject *const *names = s->names;
     shapes_codes(&s->shapes, base, delta, filename, version, names, &index);
     if (s->shapes.abi->code_version != PYCDS_NONE) version += s->head.code_count;
-    if (delta == 0) {
-        at = s->after_internal; /* laid out for the very address that it has */
-    } else {
-        EACH_SLOT(at, base, s->head.internal_count, 8, *(uint64_t *)(void *)slot += delta);
-    }
+    EACH_SLOT(at, base, s->head.internal_count, 8, *(uint64_t *)(void *)slot += delta);
     if (s->prelinked) at = s->after_groups; /* written for this very interpreter (src/image/prelink.ts) */
     for (uint32_t i = 0; !s->prelinked && i < s->head.group_count; i++) {
         PyObject *const object = external_object(s->groups[i].external);
@@ -275,7 +268,7 @@ static const char *check(Archive *archive, const PycdsUnit *u, const uint8_t *ba
     const uint8_t *stream = archive->relocations + u->reloc_offset;
     if (!digest_matches(base, stream, u)) return "archived code is damaged (digest differs)";
     if (open_streams(streams, archive->abi, stream, u->reloc_size) != 0 || measure_all(streams, base, u->data_size) != 0) return "archived code has impossible relocations";
-    if (resolve_names(archive, streams) != 0) return "archived names are damaged";
+    if (resolve_names(archive, streams) != 0) return "archived names are damaged, or cannot be read now";
     const uint64_t versions = (uint64_t)streams->head.version_count + (archive->abi->code_version == PYCDS_NONE ? 0 : streams->head.code_count);
     if (versions > UINT32_MAX || (versions != 0 && take_versions((uint32_t)versions, version) != 0)) return "no code versions are left";
     return NULL;
@@ -293,17 +286,19 @@ static const char *prepare(Archive *archive, const PycdsUnit *u, const uint8_t *
     return reason;
 }
 
+/* What to add to the unit's internal slots. */
+static uint64_t moved(const Archive *archive, const PycdsUnit *u, const uint8_t *base) { return (uint64_t)(uintptr_t)base - (archive->header->preferred_base + u->data_offset); }
+
 PyObject *unit_code(Archive *archive, uint32_t unit, PyObject *filename, char why[PYCDS_WHY]) {
     const PycdsUnit *u = &archive->units[unit];
-    uint8_t *const base = archive->data + u->data_offset;
-    PyObject *const code = (PyObject *)(void *)(base + u->root);
-    if (archive->unit_state[unit] == UNIT_READY) return code;
+    if (archive->unit_state[unit] == UNIT_READY) return (PyObject *)(void *)(archive->unit_base[unit] + u->root);
     if (archive->unit_state[unit] == UNIT_BAD) return refused(archive, unit, why, "archived code is damaged");
 
     Streams streams;
     uint32_t version;
-    /* Populated first: what is digested then is our private copy, which nobody changes. */
-    if (archive_populate(archive, u->data_offset, u->data_size) != 0) return refused(archive, unit, why, "the archive file was cut");
+    /* Read first: what is digested then is our own, which nobody changes. */
+    uint8_t *const base = archive_unit(archive, unit, why);
+    if (base == NULL) return NULL;
     const char *reason = prepare(archive, u, base, &streams, &version);
     if (reason != NULL) return refused(archive, unit, why, reason);
 
@@ -315,7 +310,7 @@ PyObject *unit_code(Archive *archive, uint32_t unit, PyObject *filename, char wh
      */
     archive->unit_state[unit] = UNIT_BAD;
     Py_IncRef(filename);
-    const uint8_t *rest = relocate(&streams, base, (uint64_t)archive->delta, filename, version);
+    const uint8_t *rest = relocate(&streams, base, moved(archive, u, base), filename, version);
     close_streams(&streams);
     if (rebuild(&streams, rest, base) != 0) {
         if (PyErr_ExceptionMatches(PyExc_MemoryError)) return NULL;
@@ -324,35 +319,17 @@ PyObject *unit_code(Archive *archive, uint32_t unit, PyObject *filename, char wh
     }
     archive->unit_state[unit] = UNIT_READY;
     archive->prelinked += streams.prelinked;
-    return code;
+    return (PyObject *)(void *)(base + u->root);
 }
 
 /* ---- copies ----------------------------------------------------------------------------- */
 
-/* Memory for objects that live as long as the process; NULL without an exception. */
-static uint8_t *take_memory(size_t size) {
-    static uint8_t *chunk;
-    static size_t left;
-    size = (size + PYCDS_UNIT_ALIGNMENT - 1) & ~(size_t)(PYCDS_UNIT_ALIGNMENT - 1);
-    if (size > left) {
-        const size_t wanted = size > COPIES_CHUNK ? size : COPIES_CHUNK;
-        void *memory = mmap(NULL, wanted, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (memory == MAP_FAILED) return NULL;
-        chunk = memory;
-        left = wanted;
-    }
-    uint8_t *taken = chunk;
-    chunk += size;
-    left -= size;
-    return taken;
-}
-
 PyObject *unit_copy(Archive *archive, uint32_t unit, PyObject *filename) {
     const PycdsUnit *u = &archive->units[unit];
     if (archive->unit_state[unit] == UNIT_BAD) return NULL; /* pure_find() has faulted it in */
-    uint8_t *const base = take_memory(u->data_size);
+    uint8_t *const base = pages_take(archive->header->preferred_base, u->data_size, 0);
     if (base == NULL) return NULL;
-    /* The mapped unit stays as the file has it. What is digested is the copy, which nobody changes. */
+    /* What is digested is the copy, which nobody changes. */
     memcpy(base, archive->data + u->data_offset, u->data_size);
     Streams streams;
     uint32_t version;
@@ -360,9 +337,8 @@ PyObject *unit_copy(Archive *archive, uint32_t unit, PyObject *filename) {
         archive->unit_state[unit] = UNIT_BAD;
         return NULL;
     }
-    const uint64_t requested = archive->header->preferred_base + u->data_offset;
     Py_IncRef(filename);
-    const uint8_t *rest = relocate(&streams, base, (uint64_t)(uintptr_t)base - requested, filename, version);
+    const uint8_t *rest = relocate(&streams, base, moved(archive, u, base), filename, version);
     close_streams(&streams);
     if (rebuild(&streams, rest, base) != 0) return NULL;
     return (PyObject *)(void *)(base + u->root);

@@ -116,10 +116,9 @@ const broken: readonly Broken[] = [
 ];
 
 describe.skipIf(python === undefined)(`archive_open${missing}`, () => {
-  it("opens a good archive at its address, and anywhere when that is taken", () => {
-    expect(harness(plain, ["open", good]).stdout).toBe("ok delta=0\n");
-    expect(harness(plain, ["taken", good]).stdout).toMatch(/^ok delta=-?[1-9]\d*\n$/);
-    expect(harness(sanitized, ["open", good]).stdout).toMatch(/^ok delta=/);
+  it("opens a good archive", () => {
+    expect(harness(plain, ["open", good]).stdout).toBe("ok\n");
+    expect(harness(sanitized, ["open", good]).stdout).toBe("ok\n");
   });
 
   it("refuses what is not a regular file of its own", () => {
@@ -194,7 +193,7 @@ describe.skipIf(python === undefined)(`archive_open${missing}`, () => {
     if (python === undefined) return;
     const { bytes } = buildArchive({ ...treeInput(python, file("tree")), modules: [], traced: 0 });
     expect(new Damage(bytes).section("data").size).toBe(0);
-    expect(opened(written("index-only", bytes))).toEqual(["ok delta=0"]);
+    expect(opened(written("index-only", bytes))).toEqual(["ok"]);
   });
 
   it("accepts what is unknown but not required", () => {

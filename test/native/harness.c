@@ -1,8 +1,7 @@
 /*
  * The runtime's file handling without Python (fake_python.c stands in for it).
  *
- *   harness open FILE…              one line a file: `ok delta=N[, entry N refused][, name N refused]…` or `refused: REASON`
- *   harness taken FILE              the same, with the archive's preferred base occupied
+ *   harness open FILE…              one line a file: `ok[, entry N refused][, name N refused]…` or `refused: REASON`
  *   harness load FILE               loads every unit; one line each
  *   harness find FILE [FOLDER NAME]…   what index.c finds; one line each
  *   harness racy FILE FOLDER MTIME NOW NAME   FOLDER listed at a time, then NAME.py comes and the mtime is put back (all in ns)
@@ -10,7 +9,11 @@
  *   harness tables FILE SCRATCH SEED COUNT   random damage to what is read at start, digests made right again
  *   harness units FILE SCRATCH SEED COUNT    random damage to relocations and objects, digests made right again
  *   harness cut FILE SCRATCH        the file is truncated while it is mapped
- *   harness populate FILE           how far each populate reaches
+ *   harness steps FILE UNIT…        how many units are read along with each
+ *   harness reads FILE HOW          loads every unit while reading is `unknown`, `short`, `interrupted`, `failing` (reads.c)
+ *   harness replaced FILE SCRATCH HOW   loads one unit, the name is `renamed` over or `unlinked`, loads the others
+ *   harness memory HOW              where pages_take's memory lies, and how much of it is in huge pages (reads.c)
+ *   harness limit FILE              a unit for which there is no memory
  *   harness sets FILE               making a frozenset fails
  *   harness versions FILE           co_version numbers come from a shared counter, and end
  *   harness log LINE…               log_init() and one log_line() for each
@@ -23,8 +26,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,6 +33,7 @@
 #include "bytes.h"
 #include "damage.h"
 #include "fake_python.h"
+#include "reads.h"
 #include "walk.h"
 
 /* ---- the mapping ------------------------------------------------------------------------------ */
@@ -42,17 +44,10 @@ static void run_open(const char *path) {
         printf("refused: %s\n", why);
         return;
     }
-    printf("ok delta=%" PRId64, a.delta);
+    fputs("ok", stdout);
     walk(&a, 1);
     putchar('\n');
     archive_close(&a);
-}
-
-static void run_taken(const char *path) {
-    Bytes file = read_file(path);
-    void *base = (void *)(uintptr_t)header_of(file)->preferred_base; /* NOLINT */
-    CHECK(mmap(base, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != MAP_FAILED || errno == EEXIST);
-    run_open(path);
 }
 
 /* The archive loses its DATA after it was opened: units are refused, and nothing is SIGBUS. */
@@ -65,7 +60,7 @@ static void run_cut(const char *path, const char *scratch) {
     CHECK(truncate(scratch, (off_t)section_of(file, PYCDS_SECTION_DATA)->offset) == 0);
     for (uint32_t i = 0; i < a.unit_count; i++) {
         CHECK(unit_code(&a, i, PyUnicode_FromOrdinal('f'), why) == NULL);
-        CHECK(a.unit_state[i] == UNIT_BAD);
+        CHECK(a.unit_state[i] == UNIT_NEW && a.unit_base[i] == NULL);
         loads.refused++;
     }
     CHECK(name_object(&a, a.name_count - 1) == NULL || (a.names[a.name_count - 1] & PYCDS_NAME_LATIN1) != 0);
@@ -97,6 +92,10 @@ static int64_t fake_now; /* ns; 0: the clock's */
 int __real_clock_gettime(clockid_t clock, struct timespec *time);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *time);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *time) {
+    if (clock == CLOCK_THREAD_CPUTIME_ID && reads_slow != 0) {
+        *time = (struct timespec){reads_slow++, 0};
+        return 0;
+    }
     if (fake_now == 0) return __real_clock_gettime(clock, time);
     *time = (struct timespec){fake_now / 1000000000, fake_now % 1000000000};
     return 0;
@@ -122,40 +121,6 @@ static void run_racy(char **arguments) {
     set_mtime(folder, mtime);
     puts(index_find_unknown(&a, folder, strlen(folder), name, strlen(name)) == FIND_ABSENT ? "kept" : "listed again");
     archive_close(&a);
-}
-
-static long faults(void) {
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return usage.ru_minflt;
-}
-
-static long faults_of_writing(uint8_t *at, uint64_t size) {
-    const long before = faults();
-    for (uint64_t i = 0; i < size; i += 4096) ((volatile uint8_t *)at)[i] = 1;
-    return faults() - before;
-}
-
-/* Asks for [offset, offset + size) and says what is populated then, and how many faults writing all of that brings. */
-static void populate_and_tell(Archive *a, const char *what, uint64_t offset, uint64_t size) {
-    CHECK(archive_populate(a, offset, size) == 0);
-    const uint64_t from = offset < a->populated_from || offset + size > a->populated ? offset : a->populated_from, to = from == offset ? offset + size : a->populated;
-    const uint64_t page = from - from % 4096;
-    printf("%s: [%" PRIu64 ", %" PRIu64 ") faults=%ld\n", what, a->populated_from, a->populated, faults_of_writing(a->data + page, to - page));
-}
-
-static void run_populate(const char *path) {
-    const uint64_t step = 256 << 10;
-    Archive a;
-    CHECK(archive_open(path, &a, why) == 0);
-    CHECK(a.data_size > 4 * step && (uint64_t)a.header->data_hot_size * PYCDS_HOT_UNIT > 4 * step);
-    populate_and_tell(&a, "first", 8192, 100);
-    populate_and_tell(&a, "next", 8292, 100);
-    populate_and_tell(&a, "inside", 41000, 10);
-    populate_and_tell(&a, "grown", 41060, 100);
-    populate_and_tell(&a, "far", 3 * step, 8192);
-    populate_and_tell(&a, "behind", 0, 4096);
-    populate_and_tell(&a, "last", a.data_size - 100, 100);
 }
 
 static void run_sets(const char *path) {
@@ -197,8 +162,6 @@ int main(int argc, char **argv) {
     const uint64_t count = argc > 5 ? strtoull(argv[5], NULL, 10) : 0;
     if (strcmp(mode, "open") == 0) {
         for (int i = 2; i < argc; i++) run_open(argv[i]);
-    } else if (strcmp(mode, "taken") == 0 && argc == 3) {
-        run_taken(argv[2]);
     } else if (strcmp(mode, "load") == 0 && argc == 3) {
         Archive a;
         Loads loads = {0, 0};
@@ -216,8 +179,16 @@ int main(int argc, char **argv) {
         damage_units(argv[2], argv[3], count);
     } else if (strcmp(mode, "cut") == 0 && argc == 4) {
         run_cut(argv[2], argv[3]);
-    } else if (strcmp(mode, "populate") == 0 && argc == 3) {
-        run_populate(argv[2]);
+    } else if (strcmp(mode, "steps") == 0 && argc > 2) {
+        reads_steps(argv + 2, argc - 2);
+    } else if (strcmp(mode, "reads") == 0 && argc == 4) {
+        reads_load(argv[2], argv[3]);
+    } else if (strcmp(mode, "replaced") == 0 && argc == 5) {
+        reads_replaced(argv[2], argv[3], argv[4]);
+    } else if (strcmp(mode, "memory") == 0 && argc == 3) {
+        reads_memory(argv[2]);
+    } else if (strcmp(mode, "limit") == 0 && argc == 3) {
+        reads_limit(argv[2]);
     } else if (strcmp(mode, "sets") == 0 && argc == 3) {
         run_sets(argv[2]);
     } else if (strcmp(mode, "versions") == 0 && argc == 3) {

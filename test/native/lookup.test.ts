@@ -149,7 +149,7 @@ describe.skipIf(python === undefined)("an entry", () => {
     make(damage, at);
     const archive = written(what.replaceAll(" ", "-"), damage.sealed());
     const cache = what.startsWith("before") ? ", entry 0 refused" : ""; // the entry of __pycache__
-    expect(opened(archive)).toEqual([expect.stringMatching(new RegExp(`^ok delta=-?\\d+${cache}, entry ${at} refused$`))]);
+    expect(opened(archive)).toEqual([expect.stringMatching(new RegExp(`^ok${cache}, entry ${at} refused$`))]);
     const wanted = everyEntry();
     const before = found(good, wanted);
     expect(before[at]).toMatch(/^\/|namespace/);
@@ -179,7 +179,7 @@ describe.skipIf(python === undefined)("a name", () => {
     const damage = damaged();
     make(damage);
     const archive = written(what.replaceAll(" ", "-"), damage.sealed());
-    expect(opened(archive)).toEqual([expect.stringMatching(new RegExp(`^ok delta=-?\\d+, name ${last(damage)} refused$`))]);
+    expect(opened(archive)).toEqual([expect.stringMatching(new RegExp(`^ok, name ${last(damage)} refused$`))]);
     const units = harness(sanitized, ["load", archive]).stdout.trimEnd().split("\n");
     expect(units).toHaveLength(5);
     expect(units.filter((unit) => unit === "loaded").length).toBeGreaterThan(0);

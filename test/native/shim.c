@@ -40,14 +40,11 @@ PyObject *shim_external(unsigned number) {
     return py_new_ref(object != NULL ? object : PY_NONE);
 }
 
-/* (units, names, delta, address of DATA, size of DATA) */
+/* (units, names) */
 PyObject *shim_facts(void) {
-    PyObject *facts = PyTuple_New(5);
+    PyObject *facts = PyTuple_New(2);
     if (facts == NULL) return NULL;
     PyTuple_SetItem(facts, 0, PyLong_FromUnsignedLong(archive.unit_count));
     PyTuple_SetItem(facts, 1, PyLong_FromUnsignedLong(archive.name_count));
-    PyTuple_SetItem(facts, 2, PyLong_FromLongLong(archive.delta));
-    PyTuple_SetItem(facts, 3, PyLong_FromVoidPtr(archive.data));
-    PyTuple_SetItem(facts, 4, PyLong_FromUnsignedLongLong(archive.data_size));
     return facts;
 }

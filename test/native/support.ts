@@ -16,7 +16,7 @@ export const sanitizers = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sa
 const runtime = (...names: string[]): string[] => names.map((name) => join(root, "native/runtime", `${name}.c`));
 
 /** What the runtime is compiled from, apart from what needs a whole Python. */
-const withoutPython = runtime("archive", "tables", "places", "index", "stamp", "unit", "shapes", "names", "digest", "digest_avx2", "externals", "log");
+const withoutPython = runtime("archive", "pages", "read", "tables", "places", "index", "stamp", "unit", "shapes", "names", "digest", "digest_avx2", "externals", "log");
 
 /** `cc` itself: its absence is a failure of the test, with cc's name in it. */
 async function compile(flags: readonly string[], sources: readonly string[], output: string): Promise<string> {
@@ -25,7 +25,7 @@ async function compile(flags: readonly string[], sources: readonly string[], out
 }
 
 export function compileHarness(output: string, flags: readonly string[] = ["-O2"]): Promise<string> {
-  return compile(flags, [...["harness.c", "bytes.c", "damage.c", "walk.c", "fake_python.c"].map((name) => join(here, name)), ...withoutPython, "-Wl,--wrap=clock_gettime"], output);
+  return compile(flags, [...["harness.c", "bytes.c", "damage.c", "reads.c", "walk.c", "fake_python.c"].map((name) => join(here, name)), ...withoutPython, "-Wl,--wrap=clock_gettime,--wrap=pread,--wrap=preadv2"], output);
 }
 
 /** For one flavour of CPython, as the runtime is. */

@@ -152,21 +152,17 @@ Walked walk(Archive *a, int print) {
 
 /* ---- loading ---------------------------------------------------------------------------- */
 
-static int in_name_block(const Archive *a, uint64_t offset) {
-    for (uint32_t i = 0; i < a->name_block_count; i++)
-        if (offset >= a->name_blocks[i].data_offset && offset < a->name_blocks[i].data_offset + a->name_blocks[i].data_size) return 1;
-    return 0;
+/* Whatever was read and not relocated is what the file has. */
+static void check_untouched(const Archive *a, uint32_t unit) {
+    const PycdsUnit *u = &a->units[unit];
+    if (a->unit_base[unit] != NULL) CHECK(memcmp(a->unit_base[unit], a->data + u->data_offset, u->data_size) == 0);
 }
 
 void load_units(Archive *a, uint32_t first, uint32_t last, Loads *loads, int print) {
     static PyObject *filename;
     if (filename == NULL) filename = PyUnicode_FromOrdinal('f');
     CHECK(externals_init(a) == 0);
-    uint8_t *before = malloc(a->data_size + 1);
-    CHECK(before != NULL);
     for (uint32_t i = first; i < last; i++) {
-        const PycdsUnit *u = &a->units[i];
-        memcpy(before, a->data, a->data_size);
         why[0] = '\0';
         PyObject *code = unit_code(a, i, filename, why);
         if (print) printf("%s%s\n", code ? "loaded" : "refused: ", code ? "" : why);
@@ -176,13 +172,12 @@ void load_units(Archive *a, uint32_t first, uint32_t last, Loads *loads, int pri
         } else {
             loads->refused++;
             CHECK(a->unit_state[i] == UNIT_BAD && PyErr_Occurred() == NULL && why[0] != '\0');
-            if (strstr(why, "frozenset") == NULL) CHECK(memcmp(a->data + u->data_offset, before + u->data_offset, u->data_size) == 0);
+            if (strstr(why, "frozenset") == NULL) check_untouched(a, i);
             CHECK(unit_code(a, i, filename, why) == NULL);
         }
-        for (uint64_t at = 0; at < a->data_size; at++)
-            if (a->data[at] != before[at]) CHECK(inside(at - u->data_offset, 1, u->data_size) || in_name_block(a, at));
+        for (uint32_t other = 0; other < a->unit_count; other++)
+            if (a->unit_state[other] == UNIT_NEW) check_untouched(a, other);
     }
-    free(before);
 }
 
 void load_all(Archive *a, Loads *loads, int print) {

@@ -35,7 +35,7 @@ typedef struct Loads {
 
 /*
  * Loads units [first, last). A unit that is refused was not touched, but for frozensets, which
- * are made last; and no unit writes outside of itself and the names.
+ * are made last; and no unit writes into another one (nor into the file's mapping, which cannot be written).
  */
 void load_units(Archive *a, uint32_t first, uint32_t last, Loads *loads, int print);
 /* All of them, then every name. */

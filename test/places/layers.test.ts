@@ -163,12 +163,12 @@ for (const { name: title, version, python } of served()) {
       for (const file of ["early", "late"]) rmSync(world.path(`lib/${file}.py`));
     });
 
-    it("a forked child imports from the layers that its parent mapped, both at the addresses they ask for", () => {
+    it("a forked child imports from the layers that its parent mapped, both of them mapped to be read only", () => {
       const script = world.write("fork_main.py", [
         "import os, sys",
         "maps = [line.split() for line in open('/proc/self/maps')]",
         "for path in sys.argv[1:]:",
-        "    print(path, sorted(line[0].split('-')[0] for line in maps if line[-1] == path and 'w' in line[1])[:1], flush=True)",
+        "    print(path, [line[1] for line in maps if line[-1] == path], flush=True)",
         "pid = os.fork()",
         "import tool",
         "print(tool.speak(), flush=True)",
@@ -177,7 +177,7 @@ for (const { name: title, version, python } of served()) {
       const { outcome, events } = world.launched([base, app], [world.exe, script, base, app]);
       expect(outcome.status).toBe(0);
       const lines = outcome.stdout.trim().split("\n");
-      for (const file of [base, app]) expect(lines).toContain(`${file} ['${opened(file).header.preferred_base.toString(16).padStart(8, "0")}']`);
+      for (const file of [base, app]) expect(lines).toContain(`${file} ['r--p']`);
       expect(lines.filter((line) => line.startsWith("{"))).toHaveLength(2);
       expect(events.hit.filter((hit) => hit === `tool: ${app}`)).toHaveLength(2);
     });
