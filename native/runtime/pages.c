@@ -1,22 +1,23 @@
 /*
  * How the memory is laid out: HEAD bytes in small pages, for programs that import
- * little; from there on huge pages, as long as half of the next one will
+ * little; from there on huge pages, as long as most of the next one will
  * probably be used, else small ones. They begin near the base that the archive asks for, below 2^38,
  * where nothing else is mapped, so that one chunk continues the other; if something is, anywhere.
  *
  * No huge page is a condition: where transparent huge pages are switched off (machine, prctl), where none is
  * free, or the kernel does not know them, the same chunk comes in small pages, only those that are taken. The
- * first chunk that did not become one huge page, or for which the kernel had to make room at length
- * (defrag=madvise compacts memory in the fault), is the last one that is asked for.
+ * first chunk that did not become one huge page is the last one that is asked for. Where hardly any is free
+ * none is: the kernel would make room for it, moving memory about in the middle of our fault (defrag=madvise,
+ * the usual setting), which takes longer than a huge page saves.
  */
 #define _GNU_SOURCE
 #include "pages.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "../include/pycds_format.h"
@@ -29,13 +30,14 @@
 #endif
 
 #define HUGE_PAGE (UINT64_C(2) << 20)
-#define HEAD (UINT64_C(128) << 10)
+#define HEAD (UINT64_C(256) << 10)
 #define SMALL_CHUNK HEAD                  /* of address space: pages come as they are taken */
 #define POPULATED (UINT64_C(32) << 10)    /* the least that is asked of the kernel in one go */
-#define WORTH (HUGE_PAGE / 4)             /* of a huge page, used: zeroing it costs as much as some 60 faults of small pages */
-#define SLOW INT64_C(1000000)             /* ns of processor time: what 512 small pages take */
+#define WORTH (HUGE_PAGE / 4 * 3)         /* of a huge page, to be used: the rest of it is memory for nothing */
+#define PLENTY 32                         /* huge pages that are free: less, and a fault may have to make one */
+#define BUDDYINFO 8192                    /* bytes of it that are looked at: a line of 100 for each zone */
 
-enum { UNDECIDED, WANTED, UNWANTED };
+enum { UNDECIDED, WANTED, HAD, UNWANTED };
 
 static uint8_t *next, *ready, *end; /* [next, end) is free, [next, ready) of it has pages */
 static int huge;
@@ -80,21 +82,46 @@ static uint8_t *add_chunk(uint8_t *where, uint64_t size, uint64_t alignment) {
     return chunk;
 }
 
-static int64_t processor_time(void) {
-    struct timespec now = {0, 0};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+/*
+ * Are there enough free blocks of a huge page's size? /proc/buddyinfo has a line a zone, `Node 0, zone Normal`, and the number of
+ * free blocks of 1, 2, 4, … pages. True, too, where it may not be read.
+ */
+static int are_plenty(void) {
+    static const char path[] = "/proc/buddyinfo";
+    char text[BUDDYINFO + 1];
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const ssize_t n = fd >= 0 ? read(fd, text, BUDDYINFO) : -1;
+    if (fd >= 0) close(fd);
+    if (n <= 0) return 1;
+    text[n] = '\0';
+    uint64_t found = 0;
+    for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
+        const char *at = strstr(line, "zone");
+        if (at == NULL) break;
+        line = at;
+        at += strlen("zone");
+        at += strspn(at, " ");
+        at += strcspn(at, " \n"); /* the zone's name */
+        for (uint64_t size = page_size();; size *= 2) {
+            char *end_of_number;
+            at += strspn(at, " ");
+            const unsigned long blocks = strtoul(at, &end_of_number, 10);
+            if (end_of_number == at || *at == '\n') break;
+            at = end_of_number;
+            if (size >= HUGE_PAGE) found += blocks * (size / HUGE_PAGE);
+        }
+    }
+    return found >= PLENTY;
 }
 
 /* Asks for one huge page at `chunk`, and decides whether there will be more. */
 static void try_huge(uint8_t *chunk) {
     unsigned char there = 0;
     if (madvise(chunk, (size_t)(end - chunk), MADV_HUGEPAGE) == 0) {
-        const int64_t before = processor_time();
         *(volatile uint8_t *)chunk = 0;
-        if (processor_time() - before > SLOW || mincore(chunk + HUGE_PAGE - page_size(), page_size(), &there) != 0) there = 0;
+        if (mincore(chunk + HUGE_PAGE - page_size(), page_size(), &there) != 0) there = 0;
     }
-    if ((there & 1) == 0) huge = UNWANTED;
+    huge = there & 1 ? HAD : UNWANTED;
 }
 
 /* Makes room for `size` bytes, more than there is. */
@@ -109,7 +136,9 @@ static int grow(uint64_t base, uint64_t size, uint64_t expected) {
         if (size <= HEAD) return add_chunk(end, HEAD, page_size()) != NULL ? 0 : -1;
     }
     const uint64_t missing = size - (uint64_t)(end - next);
-    if (huge != WANTED || expected + missing < WORTH) return add_chunk(end, size, page_size()) != NULL ? 0 : -1;
+    const int worth = expected >= WORTH || missing >= WORTH - expected;
+    if (huge == WANTED && worth && !are_plenty()) huge = UNWANTED;
+    if (huge == UNWANTED || !worth) return add_chunk(end, size, page_size()) != NULL ? 0 : -1;
     uint8_t *const chunk = add_chunk(up(end, HUGE_PAGE), size, HUGE_PAGE);
     if (chunk == NULL) return -1;
     try_huge(chunk);

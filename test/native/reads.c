@@ -16,8 +16,6 @@
 #include "bytes.h"
 #include "walk.h"
 
-long reads_slow;
-
 /* ---- what the kernel answers -------------------------------------------------------- */
 
 static int no_nowait, shortened, interrupt, fail; /* how reads behave from now on */
@@ -42,6 +40,20 @@ ssize_t __wrap_preadv2(int fd, const struct iovec *to, int count, off_t at, int 
     if (no_nowait || fail || interrupt) return -1;
     if (!shortened) answered_by_nowait++;
     return __real_preadv2(fd, shortened ? &(struct iovec){to->iov_base, to->iov_len / 2} : to, count, at, flags);
+}
+
+/* What /proc/buddyinfo says; NULL: what it has. "": it cannot be opened. */
+static const char *buddyinfo;
+
+int __real_open(const char *path, int flags, mode_t mode);
+int __wrap_open(const char *path, int flags, mode_t mode);
+int __wrap_open(const char *path, int flags, mode_t mode) {
+    if (buddyinfo == NULL || strcmp(path, "/proc/buddyinfo") != 0) return __real_open(path, flags, mode);
+    errno = EACCES;
+    if (buddyinfo[0] == '\0') return -1;
+    const int fd = memfd_create("buddyinfo", MFD_CLOEXEC);
+    CHECK(fd >= 0 && write(fd, buddyinfo, strlen(buddyinfo)) == (ssize_t)strlen(buddyinfo) && lseek(fd, 0, SEEK_SET) == 0);
+    return fd;
 }
 
 /* ---- units ---------------------------------------------------------------------------- */
@@ -139,6 +151,10 @@ void reads_limit(const char *path) {
 
 #define PIECE (UINT64_C(100) << 10)
 #define BASE (UINT64_C(5) << 32)
+/* Free blocks of 1, 2, …, 512, 1024 pages: huge pages are 1 + huge + 2 * twice, so 30 with 5 and 12, 32 with 7 and 12. */
+#define FREE_BLOCKS(huge, twice)                                                                         \
+    "Node 0, zone      DMA      0      0      0      0      0      0      0      0      1      1      0 \n" \
+    "Node 0, zone   Normal  91099  99999  99999  99999  99999  99999  99999  99999  99999      " huge "      " twice " \n"
 
 /* KiB of one line of smaps, added up over all mappings that reach into [begin, end). */
 static unsigned long smaps(const char *field, const uint8_t *begin, const uint8_t *end) {
@@ -159,7 +175,9 @@ void reads_memory(const char *how) {
     uint8_t *first = NULL, *last = NULL, *before = NULL;
     int joined = 1;
     if (strcmp(how, "prctl") == 0) CHECK(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0);
-    if (strcmp(how, "slow") == 0) reads_slow = 1;
+    if (strcmp(how, "few") == 0) buddyinfo = FREE_BLOCKS("5", "12");
+    if (strcmp(how, "enough") == 0) buddyinfo = FREE_BLOCKS("7", "12");
+    if (strcmp(how, "unreadable") == 0) buddyinfo = "";
     if (strcmp(how, "taken") == 0) CHECK(mmap((void *)(uintptr_t)BASE, 64 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1, 0) == (void *)(uintptr_t)BASE);
     if (strcmp(how, "split") == 0) CHECK(mmap((void *)(uintptr_t)(BASE + (4 << 20)), 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != MAP_FAILED);
     /* 50 pieces, 5 MiB, and what a program says that goes on importing. `little`: the end is in sight. */

@@ -2,9 +2,6 @@
 #ifndef READS_H
 #define READS_H
 
-/* Not 0: what the next look at the thread's processor time says, in seconds; it grows by one each time. */
-extern long reads_slow;
-
 /* Asks for units by number: how many were read with each, and how many bytes in one go. */
 void reads_steps(char **arguments, int count);
 /* Loads every unit while reads are `unknown` (no preadv2), `short`, `interrupted`, `failing` (the first one). */
