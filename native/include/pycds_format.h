@@ -189,7 +189,7 @@ typedef struct PycdsFileHeader {
     uint64_t file_size; /* bytes in the file */
     uint64_t required_features; /* features; an unknown bit means refuse */
     uint8_t archive_digest[32]; /* SHA-256 of all sections but relocations and DATA, which are in it by the digests of units and name blocks, as they are without hints; identity of the archive */
-    uint64_t preferred_base; /* requested address of the DATA section: from archive contents, 64 KiB-aligned, below 2^38 */
+    uint64_t preferred_base; /* requested address of the DATA section, which internal slots are written for: from archive contents, 64 KiB-aligned, below 2^38. A process reads units to addresses of their own, near it if it can */
     uint32_t hexversion; /* PY_VERSION_HEX of the interpreter built for */
     uint32_t pyc_magic; /* first four bytes of its .pyc files */
     uint32_t abi_flags; /* abiFlag bits */

@@ -123,9 +123,11 @@ static uint64_t end_of(const PycdsUnit *u) { return u->data_offset + u->data_siz
 /* How many bytes of the hot part, with its names, are still to be read if all of it will be. */
 static uint64_t still_expected(const Archive *a) {
     const uint64_t hot = hot_size(a), left = hot > a->hot_read ? hot - a->hot_read : 0;
-    if (a->name_block_count == 0) return left;
-    const uint64_t units = a->name_blocks[0].data_offset, names = a->data_size - units;
-    return left + (units == 0 ? 0 : (uint64_t)((double)names * (double)left / (double)units));
+    const uint64_t units = a->name_block_count == 0 ? a->data_size : a->name_blocks[0].data_offset;
+    if (units == 0) return left;
+    /* The hot part's share of the names, of which no more are left than were not read. */
+    const uint64_t names = a->data_size - units, share = (uint64_t)((double)names * (double)left / (double)units), unread = names > a->names_read ? names - a->names_read : 0;
+    return left + (share < unread ? share : unread);
 }
 
 /* The last one of those that are read together with `unit`. */
@@ -146,20 +148,19 @@ uint8_t *archive_unit(Archive *a, uint32_t unit, char why[PYCDS_WHY]) {
     const PycdsUnit *const units = a->units;
     const uint32_t last = last_of_step(a, unit);
     const uint64_t begin = units[unit].data_offset, end = end_of(&units[last]), hot = hot_size(a);
+    if (begin < hot) a->hot_read += end - begin; /* before asking what is expected behind it; one that fails counts, too */
     uint8_t *const base = taken(a, begin, end - begin, still_expected(a), end < hot ? hot - end : 0, why);
     if (base == NULL) return NULL;
     for (uint32_t i = unit; i <= last; i++) a->unit_base[i] = base + (units[i].data_offset - begin);
-    if (begin < hot) a->hot_read += end - begin;
     return base;
 }
 
 uint8_t *archive_block(Archive *a, uint32_t block, char why[PYCDS_WHY]) {
-    if (a->block_base[block] == NULL) {
-        const PycdsNameBlock *b = &a->name_blocks[block];
-        const uint64_t rest = a->data_size - b->data_offset - b->data_size;
-        a->block_base[block] = taken(a, b->data_offset, b->data_size, still_expected(a), rest < NAMES_AHEAD ? rest : NAMES_AHEAD, why);
-    }
-    return a->block_base[block];
+    if (a->block_base[block] != NULL) return a->block_base[block];
+    const PycdsNameBlock *b = &a->name_blocks[block];
+    const uint64_t rest = a->data_size - b->data_offset - b->data_size;
+    a->names_read += b->data_size;
+    return a->block_base[block] = taken(a, b->data_offset, b->data_size, still_expected(a), rest < NAMES_AHEAD ? rest : NAMES_AHEAD, why);
 }
 
 /* ---- pure results ------------------------------------------------------------------- */

@@ -39,7 +39,7 @@
  *       finder_attributes; dicts.c way, tag_offset, watcher, watch; py.c py_sys_dict, py_code_type, py_function_type; log.c log_wanted, to_stderr, verbose, file; trace.c trace_path
  *   never written but by the interpreter, which makes them immortal or counts them   methods, and what ends in _def
  *   under imports_lock()   locks.c loading, serials; index.c listings, and those of unknown folders (unknown, unknown_count,
- *       unknown_capacity); Archive.unit_state, block_state, canonical, unit_base, block_base, next_unit, step, hot_read, asked_from, asked, pures_populated (unit.c, names.c, read.c); pages.c
+ *       unknown_capacity); Archive.unit_state, block_state, canonical, unit_base, block_base, next_unit, step, hot_read, names_read, asked_from, asked, pures_populated (unit.c, names.c, read.c); pages.c
  *       next, ready, end, huge; unit.c
  *       version counter (counter points at it); trace.c seen_entries
  *   atomic   state.active, hits, misses, stales; digest.c answer; module.c started, disabled, activating; py.c progress (of the module
@@ -136,7 +136,7 @@ typedef struct Archive {
     uint32_t prelinked;     /* units whose external slots were right as they were */
     uint32_t next_unit;     /* the one behind those that were read last */
     uint64_t step;          /* how much of the hot part will be read at once when it is asked for; 0: only the unit */
-    uint64_t hot_read;      /* bytes of the hot part that were read */
+    uint64_t hot_read, names_read; /* bytes of the hot part, and of name blocks, that were read */
     uint64_t asked_from, asked; /* of the file: what the kernel was last asked to have at hand */
     struct Listing **listings; /* index.c: of folders that changed, by folder; NULL: none so far */
     int pures_populated;    /* 1 done, -1 the file was cut */

@@ -162,7 +162,7 @@ export const structs = {
       f("file_size", "u64", "bytes in the file"),
       f("required_features", "u64", "features; an unknown bit means refuse"),
       f("archive_digest", { bytes: 32 }, "SHA-256 of all sections but relocations and DATA, which are in it by the digests of units and name blocks, as they are without hints; identity of the archive"),
-      f("preferred_base", "u64", "requested address of the DATA section: from archive contents, 64 KiB-aligned, below 2^38"),
+      f("preferred_base", "u64", "requested address of the DATA section, which internal slots are written for: from archive contents, 64 KiB-aligned, below 2^38. A process reads units to addresses of their own, near it if it can"),
       f("hexversion", "u32", "PY_VERSION_HEX of the interpreter built for"),
       f("pyc_magic", "u32", "first four bytes of its .pyc files"),
       f("abi_flags", "u32", "abiFlag bits"),
