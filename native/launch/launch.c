@@ -65,6 +65,7 @@ int __libc_start_main(MainFunction *program_main, int argc, char **argv, void (*
     StartMain *next = NULL;
     *(void **)&next = dlsym(RTLD_NEXT, "__libc_start_main");
     if (next == NULL) abort(); /* no C library behind us: nothing could start this program */
+    limits_restore();
 
     MainFunction *chosen = program_main;
     if (environ_asks() && (python = cpython_find()) != NULL) {

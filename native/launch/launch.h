@@ -3,6 +3,7 @@
  * preload into the program's process. Reading order:
  *   launch.c    takes __libc_start_main; decides whether this process is a CPython
  *   mainproof.c proves that the executable's main does nothing but call Py_BytesMain
+ *   limits.c    makes a limit that Node has changed what it was
  *   environ.c   makes the environment what it was before the launcher
  *   getenv.c, memory.c  for warm images: what C code reads of the environment; memory given back or moved
  *   cpython.c   a main of our own, equal to Py_BytesMain, that starts the runtime in between
@@ -18,6 +19,7 @@
  *   PYCDS_LAUNCH_PRELOAD   LD_PRELOAD as it was before the launcher ("" if unset)
  *   PYCDS_LAUNCH_WARM      path of the library that builds warm images (pycds_warm.so), instead of a runtime
  *   PYCDS_LAUNCH_WORK      the folder that it works in
+ *   PYCDS_LAUNCH_FILES     the soft limit of open files; the first process takes it and its variable away
  *   PYCDS_LAUNCH_CHILDREN  1: leave the environment as it is, so that child Pythons are launched too
  *
  * Which process is taken over. Three cases, decided in launch.c before main:
@@ -51,6 +53,11 @@ typedef struct Wish {
     char *warm;
     char *work;
 } Wish;
+
+/* ---- limits.c ---- */
+
+/* What PYCDS_LAUNCH_FILES asks for, once: what the program or a wrapper sets later stays. Changes nothing else of a process that is passed through. */
+void limits_restore(void);
 
 /* ---- environ.c ---- */
 

@@ -8,11 +8,8 @@
 #include "warm.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -49,26 +46,7 @@ static void look(Process *at) {
     prctl(PR_GET_NAME, at->name, 0, 0, 0);
 }
 
-/* Node raises its soft limit of open files, which its children inherit; WORK/files has that of who started it. */
-static void lower_files(void) {
-    char path[4096], text[32];
-    if ((size_t)snprintf(path, sizeof path, "%s/files", warm_work) >= sizeof path) return;
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t size = file < 0 ? -1 : read(file, text, sizeof text - 1);
-    if (file >= 0) close(file);
-    struct rlimit limit;
-    if (size <= 0 || getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-    text[size] = '\0';
-    rlim_t wanted = strtoull(text, NULL, 10);
-    if (wanted == 0 || wanted >= limit.rlim_cur) return;
-    limit.rlim_cur = wanted;
-    (void)setrlimit(RLIMIT_NOFILE, &limit);
-}
-
-void process_begin(void) {
-    lower_files();
-    look(&before);
-}
+void process_begin(void) { look(&before); }
 
 void process_parked(void) {
     look(&parked);

@@ -13,7 +13,6 @@
  *   WORK/driver.py     the driver's source
  *   WORK/request.json  what to do, read by the driver
  *   WORK/environment   the environment that the program was started with; entries end with NUL
- *   WORK/files         the soft limit of open files that the command line was started with
  *   WORK/facts.json    written by the driver before parking: modules, files, environment
  *   WORK/parked        a WarmState and 64 WarmSignal structs, written by the parked
  *                      process; when it is there the memory can be read. The command

@@ -8,6 +8,7 @@ import { runProgram } from "../trace/program.ts";
 import type { ProgramEnd } from "../trace/program.ts";
 import { nativeLibrary, runtimeLibrary } from "./context.ts";
 import type { Context } from "./context.ts";
+import { starterFileLimit } from "./limits.ts";
 
 export interface Launch {
   readonly command: readonly string[];
@@ -27,7 +28,7 @@ export async function launch(context: Context, request: Launch): Promise<Program
   const preload = scratch === undefined ? launcher : join(scratch, "pycds_launch.so");
   if (scratch !== undefined) symlinkSync(launcher, preload);
   try {
-    return await runProgram(traceCommand({ ...request, env: context.env, launcher: preload, runtime }));
+    return await runProgram(traceCommand({ ...request, env: context.env, launcher: preload, runtime, files: starterFileLimit() }));
   } finally {
     if (scratch !== undefined) rmSync(scratch, { recursive: true, force: true });
   }

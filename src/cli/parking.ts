@@ -9,6 +9,7 @@ import type { Parked } from "../warm/image.ts";
 import { nativeLibrary, pythonPackage, warmDriver } from "./context.ts";
 import type { Context } from "./context.ts";
 import { trackUnfinished } from "./files.ts";
+import { starterFileLimit } from "./limits.ts";
 
 export interface ParkRequest {
   /** Absolute path of the program first. */
@@ -32,11 +33,9 @@ export async function parkProgram<T>(context: Context, request: ParkRequest, use
   try {
     writeFileSync(join(work, "driver.py"), warmDriver.map((file) => readFileSync(file, "utf8")).join("\n"));
     writeFileSync(join(work, "request.json"), JSON.stringify({ preload: request.preload, explicit: request.explicit, exit: request.exit, packages: dirname(pythonPackage) }));
-    const files = softFileLimit();
-    if (files !== undefined) writeFileSync(join(work, "files"), files);
     // what is in force here would be in the image: it is not watched, and has no effect on a program that is built
     const env = Object.fromEntries(Object.entries(context.env).filter(([name]) => !name.startsWith("PYCDS")));
-    const launched = traceCommand({ command: request.command, env, launcher: nativeLibrary("pycds_launch_warm.so"), warm: { library: nativeLibrary("pycds_warm.so"), work }, children: false });
+    const launched = traceCommand({ command: request.command, env, launcher: nativeLibrary("pycds_launch_warm.so"), warm: { library: nativeLibrary("pycds_warm.so"), work }, children: false, files: starterFileLimit() });
     const [file = "", ...rest] = launched.argv;
     const startedNs = BigInt(Date.now()) * 1_000_000n;
     const child = spawn(file, rest, { cwd: context.cwd, env: { ...launched.env }, stdio: ["ignore", "inherit", "inherit"] });
@@ -60,15 +59,6 @@ export async function parkProgram<T>(context: Context, request: ParkRequest, use
   } finally {
     rmSync(work, { recursive: true, force: true });
     trackUnfinished(work, false);
-  }
-}
-
-/** RLIMIT_NOFILE as our starter has it: Node raises its own, and imports would find that. */
-function softFileLimit(): string | undefined {
-  try {
-    return /^Max open files +(\d+)/m.exec(readFileSync(`/proc/${process.ppid}/limits`, "utf8"))?.[1];
-  } catch {
-    return undefined; // another user's, or no /proc
   }
 }
 

@@ -23,6 +23,8 @@ export interface LaunchRequest {
   readonly trace?: string;
   /** Whether Pythons that the program starts are served and traced too. */
   readonly children: boolean;
+  /** The soft limit of open files that it is to have, since Node has raised its own. */
+  readonly files?: string | undefined;
 }
 
 export interface LaunchCommand {
@@ -41,6 +43,7 @@ export const launchVariable = {
   children: "PYCDS_LAUNCH_CHILDREN",
   warm: "PYCDS_LAUNCH_WARM",
   work: "PYCDS_LAUNCH_WORK",
+  files: "PYCDS_LAUNCH_FILES",
 } as const;
 
 /** argv and environment of a traced, an archived, or a traced and archived run. */
@@ -58,6 +61,7 @@ export function traceCommand(request: LaunchRequest): LaunchCommand {
       ...(request.archives === undefined || request.archives.length === 0 ? {} : { [launchVariable.archive]: request.archives.join(":") }),
       ...(request.trace === undefined ? {} : { [launchVariable.trace]: request.trace }),
       ...(own === undefined ? {} : { [launchVariable.preload]: own }),
+      ...(request.files === undefined ? {} : { [launchVariable.files]: request.files }),
       ...(request.children ? { [launchVariable.children]: "1" } : {}),
     },
   };

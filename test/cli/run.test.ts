@@ -150,6 +150,15 @@ print(json.dumps([dict(os.environ), sys.argv, sys.path, sys.flags.optimize, sys.
     }
   });
 
+  it("its limit of open files is its starter's, not the one that Node has raised", () => {
+    const pycds = join(import.meta.dirname, "../../bin/pycds");
+    const show = ["-c", "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE))"];
+    const by = (...words: readonly string[]): string => spawnSync("sh", ["-c", 'ulimit -S -n 210; "$@"', "sh", ...words, exe, ...show], { cwd: world.work, env: world.env, encoding: "utf8" }).stdout;
+    const stock = by();
+    expect(stock).toContain("(210, ");
+    for (const words of [["run", "--"], ["run", "--"], ["trace", "-q", "-o", "limits.trace", "--"]]) expect(by(process.execPath, pycds, ...words)).toBe(stock);
+  });
+
   it("PYCDS=off leaves all to stock", () => {
     clearCache();
     expect(world.pycds(["run", "--", exe, "-c", "import sys; print('_pycds' in sys.modules)"], { PYCDS: "off" })).toMatchObject({ status: 0, stdout: "False\n", stderr: "" });

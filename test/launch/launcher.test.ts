@@ -56,6 +56,13 @@ describe.skipIf(compiler === undefined || exe === "")("launcher (needs a C compi
     expect(result).toMatchObject({ status: 0, stderr: "", stdout: `${expected.replaceAll("OTHER", other)}\n`, starts: [started] });
   });
 
+  it("gives the program the limit of open files that it is told, once: a wrapper may raise it again", async () => {
+    const show = "import os, resource; print(resource.getrlimit(resource.RLIMIT_NOFILE)[0], sorted(name for name in os.environ if 'FILES' in name))";
+    expect(await launch([exe, "-c", show], { PYCDS_LAUNCH_FILES: "123" })).toMatchObject({ status: 0, stdout: "123 []\n", starts: [started] });
+    expect(await launch(["sh", "-c", 'ulimit -S -n; ulimit -S -n 150; exec "$@"', "sh", exe, "-c", show], { PYCDS_LAUNCH_FILES: "123" })).toMatchObject({ status: 0, stdout: "123\n150 []\n", starts: [started] });
+    for (const value of ["", "x", "0", "99999999999"]) expect((await launch([exe, "-c", show], { PYCDS_LAUNCH_FILES: value })).stdout).toBe((await stock(plainEnvironment(newLog()), [exe, "-c", show])).stdout);
+  });
+
   it("does not touch a longer variable name or value that begins alike", async () => {
     const base = { LD_PRELOAD_X: "1", PYCDS_LAUNCHER: "2", XPYCDS_LAUNCH_A: "3" };
     const result = await launch([exe, "-c", dump], {}, base);
