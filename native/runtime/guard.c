@@ -113,6 +113,16 @@ static int is_file_finder_hook(PyObject *hook) {
     return yes;
 }
 
+/* zipimport.zipimporter, which takes files only. */
+static int is_zipimporter(PyObject *hook) {
+    PyObject *module = py_is(hook, &PyType_Type) ? PyObject_GetAttrString(hook, "__module__") : NULL, *name = module ? PyObject_GetAttr(hook, state.n___name__) : NULL;
+    const int is = name && py_is_str(module) && py_is_str(name) && PyUnicode_CompareWithASCIIString(module, "zipimport") == 0 && PyUnicode_CompareWithASCIIString(name, "zipimporter") == 0;
+    PyErr_Clear();
+    Py_DecRef(module);
+    Py_DecRef(name);
+    return is;
+}
+
 /*
  * A FileFinder as the stock hook makes it for `entry`: of that folder, with the
  * stock loaders, nothing put into it. Programs make others and put them into
@@ -205,7 +215,7 @@ int guard_init(char why[PYCDS_WHY]) {
         return -1;
     }
     /* Before FileFinder's there is only zipimporter in stock Python (site adds none). */
-    if (hook_count > 2) {
+    if (hook_count > 2 || (hook_count == 2 && !is_zipimporter(hooks[0]))) {
         snprintf(why, PYCDS_WHY, "a hook stands before FileFinder's in sys.path_hooks");
         return -1;
     }

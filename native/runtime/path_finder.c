@@ -192,7 +192,7 @@ static int usable(Answer *answer, char stale[PYCDS_WHY]) {
  * One folder, asked of every layer that knows it, in order. What any of them says of the folder is true of it
  * (index_find), and the first whose code is there and valid serves; where none does, the folder's stock finder is asked.
  */
-static int look_up_folder(PyObject *entry, PyObject *name, const char *folder, size_t size, const char *tail, size_t tail_length, KnownFinder finder, Answer *answer) {
+static int look_up_folder(PyObject *entry, PyObject *name, const char *folder, size_t size, const char *tail, size_t tail_length, Answer *answer) {
     char stale[PYCDS_WHY];
     const uint64_t hash = index_path_hash(folder, size);
     int known = 0;
@@ -224,8 +224,8 @@ static int look_up_folder(PyObject *entry, PyObject *name, const char *folder, s
     }
     if (!known) {
         answer->why = "folder is not in the archive";
-        /* No finder yet: let stock decide once what this entry is (a folder, a zip file, nothing). */
-        if (finder != FINDER_UNKNOWN && index_find_unknown(&state.layers[0], folder, size, tail, tail_length) == FIND_ABSENT) return 0;
+        /* A folder has a FileFinder, or would get one: zipimporter, the hook before, takes files only. What else the entry may be is stock's to say. */
+        if (index_find_unknown(&state.layers[0], folder, size, tail, tail_length) == FIND_ABSENT) return 0;
     }
     if (stale[0]) {
         log_stale(name, stale);
@@ -261,7 +261,7 @@ static int look_up_entry(PyObject *entry, PyObject *name, const char *tail, size
         answer->why = stock_finder ? "relative path" : "another path entry finder";
         return ask_folder(entry, name, answer);
     }
-    return look_up_folder(entry, name, folder, (size_t)size, tail, tail_length, finder, answer);
+    return look_up_folder(entry, name, folder, (size_t)size, tail, tail_length, answer);
 }
 
 int path_finder_find(PyObject *name, PyObject *path, Answer *answer) {

@@ -9,6 +9,8 @@ import type { PointerSink } from "./sink.ts";
 
 /** A block is digested as a whole at its first use, so it stays small; a longer name has a block of its own. */
 export const maxNameBlock = 0x10000;
+/** The first one: every start needs it, often nothing else of the archive. */
+const firstNameBlock = 0x4000;
 
 /** Names by index; {@link NameTable.entries} is one. */
 export interface NameList {
@@ -71,7 +73,7 @@ export function layOutNames(entries: NameList, abi: Abi): LaidOutNames {
       continue;
     }
     const size = shape.size(value);
-    if (alignUp(end, objectAlignment) + size > maxNameBlock && end > 0) close(index);
+    if (alignUp(end, objectAlignment) + size > (blocks.length === 0 ? firstNameBlock : maxNameBlock) && end > 0) close(index);
     const offset = alignUp(end, objectAlignment);
     locations[index] = offset;
     end = offset + size;

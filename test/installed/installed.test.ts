@@ -3,7 +3,7 @@
  * not needed, and `uninstall` leaves the venv as it was. The seed system's three
  * steps work under its own environment names.
  */
-import { appendFileSync, existsSync, lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { appendFileSync, existsSync, lstatSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { served } from "../support/served.ts";
@@ -70,6 +70,28 @@ for (const { name: title, version, python } of served()) {
       world.must(world.cli(["uninstall", "--venv", venv()]));
       expect([...picture(venv())]).toEqual([...before]);
       expect(inVenv("import sys; print('_pycds' in sys.modules)").stdout).toBe("False\n");
+    });
+
+    it("what stands in sys.path beside the archive's folders: a folder gets no FileFinder, a zip file its importer", () => {
+      world.must(world.cli(["install", "--venv", venv(), "-a", world.path("app.pycds")]));
+      const log = world.path("beside.log");
+      world.must(world.spawn([world.exe, "-c", "import zipfile; z = zipfile.ZipFile('beside.zip', 'w'); z.writestr('zipped.py', 'value = 1'); z.close()"]));
+      world.write("here/near.py", "value = 2\n");
+      const program = (path: string, name: string): string => `import sys; sys.path.insert(0, ${JSON.stringify(world.path(path))}); import tool, sys; print(sys.path[0] in sys.path_importer_cache)\nimport ${name}; print(${name}.value, sys.path[0] in sys.path_importer_cache)`;
+      expect(inVenv(program("here", "near"), { PYCDS_LOG: log }).stdout).toBe("False\n2 True\n");
+      expect(inVenv(program("beside.zip", "zipped"), { PYCDS_LOG: log }).stdout).toBe("True\n1 True\n");
+      expect(readEvents(log).hit.filter((name) => name === "tool")).toHaveLength(2);
+      world.must(world.cli(["uninstall", "--venv", venv()]));
+    });
+
+    it("another hook in zipimporter's place: stock", () => {
+      world.must(world.cli(["install", "--venv", venv(), "-a", world.path("app.pycds")]));
+      const [log, first] = [world.path("hook.log"), `venv/lib/python${version}/site-packages/_a.pth`];
+      world.write(first, "import sys; sys.path_hooks[0] = type('Hook', (), {'__init__': lambda self, path: (_ for _ in ()).throw(ImportError())})\n");
+      expect(inVenv("import tool; print(tool.speak())", { PYCDS_LOG: log }).stdout).toBe('{"x": [1, 2]}\n');
+      expect(readEvents(log).refused.join()).toContain("a hook stands before FileFinder's");
+      rmSync(world.path(first));
+      world.must(world.cli(["uninstall", "--venv", venv()]));
     });
 
     it("pycds.status() and pycds.disable() from Python", () => {
