@@ -174,25 +174,36 @@ static bool replace(uintptr_t from, uintptr_t to, int protection, bool keep) {
     return done;
 }
 
-/* Each part of a range that is still the image's and was anonymous. */
+/* The parts of a range that were anonymous, with one protection, or each with its own (-1). */
+static bool replace_anonymous(const PycdsWarmHeader *header, uintptr_t from, uintptr_t to, int protection, bool keep) {
+    bool done = true;
+    for (uint32_t i = 0; i < header->segment_count; i++) {
+        const PycdsWarmSegment *part = &segments(header)[i];
+        if (!is_ours(part)) continue;
+        uintptr_t low = from > part->address ? from : part->address, high = to < part->address + part->size ? to : part->address + part->size;
+        if (low < high) done = replace(low, high, protection < 0 ? (int)part->protection : protection, keep) && done;
+    }
+    return done;
+}
+
+/*
+ * Each part of a range that is still the image's and was anonymous. Where /proc cannot be
+ * asked (no descriptor is free), what is not settled is taken for the image's: zeros that
+ * are none would be worse.
+ */
 static void replace_parts(const PycdsWarmHeader *header, uintptr_t from, uintptr_t to, bool keep) {
     uint64_t device, inode;
-    if (!find_image(header, &device, &inode)) return; /* without /proc it stays a file's memory */
-    Maps maps = {.file = open("/proc/self/maps", O_RDONLY | O_CLOEXEC)};
-    if (maps.file < 0) return;
     bool done = true;
-    for (Mapping one; next_mapping(&maps, &one) && one.from < to;) {
-        if (one.to <= from || !one.is_private || one.device != device || one.inode != inode) continue;
-        for (uint32_t i = 0; i < header->segment_count; i++) {
-            const PycdsWarmSegment *part = &segments(header)[i];
-            if (!is_ours(part)) continue;
-            uintptr_t low = one.from > from ? one.from : from, high = one.to < to ? one.to : to;
-            if (low < part->address) low = part->address;
-            if (high > part->address + part->size) high = part->address + part->size;
-            if (low < high) done = replace(low, high, one.protection, keep) && done;
+    Maps maps = {.file = find_image(header, &device, &inode) ? open("/proc/self/maps", O_RDONLY | O_CLOEXEC) : -1};
+    if (maps.file < 0) {
+        done = replace_anonymous(header, from, to, -1, keep);
+    } else {
+        for (Mapping one; next_mapping(&maps, &one) && one.from < to;) {
+            if (one.to <= from || !one.is_private || one.device != device || one.inode != inode) continue;
+            done = replace_anonymous(header, one.from > from ? one.from : from, one.to < to ? one.to : to, one.protection, keep) && done;
         }
+        close(maps.file);
     }
-    close(maps.file);
     if (done) visit_pages(header, from, to, true);
 }
 
@@ -202,9 +213,11 @@ static void replace_parts(const PycdsWarmHeader *header, uintptr_t from, uintptr
  */
 static void replace_whole(const PycdsWarmHeader *header, uintptr_t from, uintptr_t to) {
     uint64_t device, inode;
-    if (!find_image(header, &device, &inode)) return;
-    Maps maps = {.file = open("/proc/self/maps", O_RDONLY | O_CLOEXEC)};
-    if (maps.file < 0) return;
+    Maps maps = {.file = find_image(header, &device, &inode) ? open("/proc/self/maps", O_RDONLY | O_CLOEXEC) : -1};
+    if (maps.file < 0) {
+        (void)replace_anonymous(header, from, to, -1, true); /* perhaps several mappings: an error then, but no SIGBUS */
+        return;
+    }
     uintptr_t reached = from;
     int protection = -1;
     bool has_image = false;

@@ -43,6 +43,7 @@ describe.each(found.map((python) => [python.exe, python] as const))("memory: %s"
     ["given_back", /^\[120, 120, 0, /],
     ["again_and_again", /^\[50, /],
     ["file_in_its_place", /120, 120, 0, 0, 0, 0, 102, 102/],
+    ["no_descriptor_is_free", /120, 120, 0, 0/],
     ["other_advice", /MADV_FREE\n[^]*\[120, 0, 0, 0, 0, 120/],
     ["grow", /^121 121 \{0\} /],
     ["blocks", /^(?:True\n)+$/],
