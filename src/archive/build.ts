@@ -342,7 +342,12 @@ class Streams {
 }
 
 function nameHalves({ locations }: LaidOutNames): Uint16Array {
-  return Uint16Array.from(locations, (location) => (location < 0 ? nameLatin1 - 1 - location : location / objectAlignment));
+  const halves = new Uint16Array(locations.length);
+  for (let index = 0; index < halves.length; index++) {
+    const location = locations[index] ?? 0;
+    halves[index] = location < 0 ? nameLatin1 - 1 - location : location / objectAlignment;
+  }
+  return halves;
 }
 
 function nameBlockTable({ blocks }: LaidOutNames, plan: DataPlan): RecordOf<"NameBlock">[] {

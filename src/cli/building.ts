@@ -79,8 +79,10 @@ export async function buildFile(context: Context, options: CommonOptions, reques
     if (request.all) memory?.units.prefetch();
     const pures = computePures(request);
     const view = memory?.view ?? request.view;
+    const { hexversion, flavour } = request.interpreter;
+    const compiler = request.compiler === undefined ? undefined : (memory?.view.compiler(request.compiler, `${hexversion.toString(16)}-${flavour}`) ?? request.compiler);
     const home = request.relocatable === true && request.compiler !== undefined ? { home: dirname(resolve(context.cwd, request.output)) } : {};
-    const found = await collect({ ...request, ...home, view, abi, pureCompiler: undefined, progress: (what, done, total) => progress.show(`${what} ${done}/${total}`) });
+    const found = await collect({ ...request, ...home, compiler, view, abi, pureCompiler: undefined, progress: (what, done, total) => progress.show(`${what} ${done}/${total}`) });
     const input = withoutBases(found.input, openBases(request.bases ?? [], found.input.target, request), request.view);
     await memory?.units.prefetched();
     const build: Build = { output: request.output, input, pures, pool, progress };
