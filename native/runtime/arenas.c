@@ -4,7 +4,7 @@
  * CPython's allocator takes memory in arenas of 1 MiB (256 KiB in 3.9), which come in by a page fault for every 4 KiB:
  * a tenth of an archived import's time is spent in them. While imports are running, arenas are parts of regions that are
  * as large as a huge page, lie as one must lie, and ask for one: one fault, and fewer misses of the TLB, as much in the
- * collections at the end. Where the kernel has none to give it gives small pages, as ever.
+ * collections at the end. Where the kernel has none to give it gives small pages, as ever; where few are free none is asked for (pages.c).
  *
  * The allocator of arenas is a setting that the C API has for it (PyObject_SetArenaAllocator: exported by all, not in the
  * stable ABI). What is not asked for by an import goes to the one that was there before, so a program's own growth, and what
@@ -12,11 +12,14 @@
  * whose imports are ours; others only compare their arenas' addresses with the regions'.
  */
 #define _GNU_SOURCE
+#include "pages.h"
 #include "state.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/mman.h>
 
 #define HUGE_PAGE ((size_t)2 << 20) /* x86-64, and aarch64 with pages of 4 KiB; elsewhere the kernel gives small ones */
@@ -59,7 +62,7 @@ static void *take(size_t size) {
     while (i < REGIONS_MAX && (regions[i].begin == NULL || regions[i].used == all)) i++;
     if (i == REGIONS_MAX) {
         for (i = 0; i < REGIONS_MAX && regions[i].begin != NULL;) i++;
-        char *begin = i < REGIONS_MAX ? map_region() : NULL;
+        char *begin = i < REGIONS_MAX && pages_huge_are_plenty() ? map_region() : NULL;
         if (begin == NULL) return NULL;
         regions[i].used = 0;
         regions[i].begin = begin;
@@ -72,8 +75,10 @@ static void *take(size_t size) {
 
 static void *allocate(void *context, size_t size) {
     (void)context;
+    const int error = errno;
     const int fits = size > 0 && HUGE_PAGE % size == 0 && HUGE_PAGE / size > 1 && HUGE_PAGE / size <= 32;
     void *arena = fits && import_running() ? take(size) : NULL;
+    errno = error;
     return arena != NULL ? arena : stock.allocate(stock.context, size);
 }
 
@@ -96,11 +101,11 @@ static void release(void *context, void *arena, size_t size) {
 }
 
 void arenas_init(void) {
-    const char *wish = getenv("PYCDS_ARENAS");
+    const char *wish = getenv("PYCDS_ARENAS"), *pages = getenv("PYCDS_PAGES");
     void (*get)(Allocator *), (*set)(Allocator *);
     void *const get_address = dlsym(RTLD_DEFAULT, "PyObject_GetArenaAllocator"), *const set_address = dlsym(RTLD_DEFAULT, "PyObject_SetArenaAllocator");
     Allocator ours = {NULL, allocate, release};
-    if (PY_FREE_THREADED || stock.allocate != NULL || !get_address || !set_address || (wish && strcmp(wish, "stock") == 0)) return;
+    if (PY_FREE_THREADED || stock.allocate != NULL || !get_address || !set_address || (wish && strcmp(wish, "stock") == 0) || (pages && strcasecmp(pages, "small") == 0)) return;
     memcpy(&get, &get_address, sizeof get);
     memcpy(&set, &set_address, sizeof set);
     get(&stock);

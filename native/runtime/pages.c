@@ -86,7 +86,7 @@ static uint8_t *add_chunk(uint8_t *where, uint64_t size, uint64_t alignment) {
  * Are there enough free blocks of a huge page's size? /proc/buddyinfo has a line a zone, `Node 0, zone Normal`, and the number of
  * free blocks of 1, 2, 4, … pages. True, too, where it may not be read.
  */
-static int are_plenty(void) {
+int pages_huge_are_plenty(void) {
     static const char path[] = "/proc/buddyinfo";
     char text[BUDDYINFO + 1];
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -137,7 +137,7 @@ static int grow(uint64_t base, uint64_t size, uint64_t expected) {
     }
     const uint64_t missing = size - (uint64_t)(end - next);
     const int worth = expected >= WORTH || missing >= WORTH - expected;
-    if (huge == WANTED && worth && !are_plenty()) huge = UNWANTED;
+    if (huge == WANTED && worth && !pages_huge_are_plenty()) huge = UNWANTED;
     if (huge == UNWANTED || !worth) return add_chunk(end, size, page_size()) != NULL ? 0 : -1;
     uint8_t *const chunk = add_chunk(up(end, HUGE_PAGE), size, HUGE_PAGE);
     if (chunk == NULL) return -1;

@@ -17,6 +17,8 @@
  * NULL: no memory (RLIMIT_AS, RLIMIT_MEMLOCK, vm.overcommit_memory).
  */
 uint8_t *pages_take(uint64_t base, uint64_t size, uint64_t expected);
+/* Enough huge pages are free for a fault to find one (/proc/buddyinfo). */
+int pages_huge_are_plenty(void);
 /* Undoes the last pages_take, whose bytes turned out to be of no use. */
 void pages_untake(uint8_t *piece);
 
