@@ -244,10 +244,8 @@ def plan_command(text):
 
 def is_beside(name):
     """Whether the current folder may have a module of this name, which sys.path has first."""
-    try:
-        return any(one.startswith(name) for one in os.listdir("."))
-    except OSError:
-        return True
+    suffixes = external._get_supported_file_loaders()
+    return any(os.access(name + suffix, os.F_OK) for suffix in [""] + [one for loader, each in suffixes for one in each])
 
 
 def compile_main(source, name):
