@@ -25,7 +25,7 @@ for _name in set(sys.modules) - _before:
     del sys.modules[_name]
 
 request = {}
-state = {"script": False, "interpreter": True, "unraisable": [], "initial": _before, "first": None, "linecache": None}
+state = {"script": False, "interpreter": True, "unraisable": [], "initial": _before, "first": None, "linecache": None, "streams": {}}
 reads = {}
 draws = {}
 looks_through = set()
@@ -221,6 +221,7 @@ def before_park():
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
+    del stream  # make_streams() asks whether anybody has one
     for stop in state.pop("stop"):
         stop()
     ssl = sys.modules.get("_ssl")
@@ -263,8 +264,47 @@ def before_park():
     if sys.flags.dev_mode or sys.warnoptions:
         request["exit"] = "exact"  # such a start wants to be told what is left open, which only the full teardown finds
     state["files"] = [_weakref.ref(one) for one in gc.get_objects() if is_file(one)]
+    make_streams()
     if request["exit"] != "exact":
         freeze()
+
+
+def make_streams():
+    """Standard streams as they are on a pipe, a file and a terminal, of which a start takes the one that fits: making them writes to 70 pages."""
+    files = [*os.pipe(), os.open(os.devnull, os.O_RDWR)]
+    kinds = [files[0], files[2]]
+    try:
+        files += os.openpty()
+        kinds.append(files[4])
+    except OSError:
+        pass  # none left: a start on a terminal makes its own
+    for name, number, mode in STREAMS:
+        if not is_only_ours(name):
+            continue
+        old = sys.__dict__[name]
+        kept = os.dup(number)
+        made = state["streams"][name] = {}
+        for one in kinds:
+            os.dup2(one, number)
+            stream = io.TextIOWrapper.__new__(io.TextIOWrapper)
+            write_stream(stream, old, name, number, mode)
+            made[kind_of_stream(number, os.fstat(number))] = stream
+        os.dup2(kept, number)
+        os.close(kept)
+        sys.__dict__[name] = sys.__dict__["__%s__" % name] = stream
+    for one in files:
+        os.close(one)
+
+
+def is_only_ours(name):
+    """Whether a standard stream is as Python made it, and nobody but sys has it: then another one can take its place."""
+    stream = sys.__dict__.get("__%s__" % name)
+    if type(stream) is not io.TextIOWrapper or sys.__dict__.get(name) is not stream or set(stream.__dict__) != {"mode"}:
+        return False
+    del stream
+    other = {"a": object()}
+    other["b"] = other["a"]
+    return sys.getrefcount(sys.__dict__[name]) == sys.getrefcount(other["a"])
 
 
 def import_for_commands():

@@ -28,9 +28,8 @@ def restored(words, variables, ignored):
 
         time.tzset()
     start_normally_if_stock_would_not_start(variables)
-    renew_stream("stdin", 0, "rb")
-    renew_stream("stdout", 1, "wb")
-    renew_stream("stderr", 2, "wb")
+    for name, number, mode in STREAMS:
+        renew_stream(name, number, mode)
     renew_random()
     if ignored:
         import _signal
@@ -72,13 +71,16 @@ def start_normally(variables):
     os.execve(sys.executable, sys.orig_argv[:1] + state["options"] + state["words"] + arguments, entries)
 
 
+STREAMS = (("stdin", 0, "rb"), ("stdout", 1, "wb"), ("stderr", 2, "wb"))
+
+
 def renew_stream(name, number, mode):
-    """Python/pylifecycle.c, create_stdio, into the object that is there, since imports may have kept it."""
+    """Python/pylifecycle.c, create_stdio: one that was made while building, or else into the object that is there, since imports may have kept it."""
     hidden = "__%s__" % name
     old = getattr(sys, hidden, None)
     ours = getattr(sys, name, None) is old
     try:
-        os.fstat(number)
+        about = os.fstat(number)
     except OSError:
         setattr(sys, hidden, None)
         if ours:
@@ -86,17 +88,45 @@ def renew_stream(name, number, mode):
         return
     if old is None:
         return
+    made = state["streams"].get(name, {})
+    new = made.pop(kind_of_stream(number, about), None) if ours and old in made.values() else None
+    if new is not None:  # now sys alone has it, and what it holds is written when sys lets it go
+        setattr(sys, hidden, new)
+        setattr(sys, name, new)
+        return
+    for kind in [one for one, stream in made.items() if stream is old]:
+        del made[kind]
+    write_stream(old, old, name, number, mode)
+
+
+def write_stream(stream, like, name, number, mode):
+    """Initialises a TextIOWrapper on a standard descriptor, with another one's encoding."""
     write = mode == "wb"
-    buffered = old.line_buffering or not old.write_through
+    buffered = like.line_buffering or not like.write_through
     buffer = io.open(number, mode, -1 if buffered or not write else 0, closefd=False)
     raw = buffer.raw if hasattr(buffer, "raw") else buffer
     raw.name = "<%s>" % name
     terminal = raw.isatty()
-    old.__init__(
-        buffer, old.encoding, old.errors, newline="\n",
+    stream.__init__(
+        buffer, like.encoding, like.errors, newline="\n",
         line_buffering=buffered and (terminal or number == 2), write_through=not buffered and write,
     )
-    old.mode = "w" if write else "r"
+    stream.mode = "w" if write else "r"
+
+
+def kind_of_stream(number, about):
+    """What the making of a stream depends on: buffer size, line buffering, and whether and where it can seek."""
+    kind = about.st_mode & 0o170000
+    if kind in (0o010000, 0o140000):  # pipes and sockets
+        return ("pipe", about.st_blksize)
+    if kind not in (0o020000, 0o100000):  # devices and files
+        return None
+    if kind == 0o020000 and os.isatty(number):
+        return ("terminal", about.st_blksize)
+    try:
+        return ("file", about.st_blksize) if os.lseek(number, 0, 1) == 0 else None
+    except OSError:
+        return None
 
 
 def renew_random():
