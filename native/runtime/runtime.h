@@ -7,7 +7,7 @@
  *   externals.c types, singletons, small ints of this interpreter
  *   digest.c, digest_avx2.c  digests of what is large  (no Python)
  *   names.c     interned names, each made canonical once
- *   unit.c      digests and relocates one module's objects
+ *   unit.c      digests and relocates one module's objects; slots.h, shapes.c: its streams, objects told by their shape
  *   selfcheck.c compares the target's layout with live objects
  *   places.c    where an archived folder lies, should its tree have moved (no Python objects)
  *   index.c     the path index: what FileFinder would find (no Python objects)
