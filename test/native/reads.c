@@ -42,6 +42,15 @@ ssize_t __wrap_preadv2(int fd, const struct iovec *to, int count, off_t at, int 
     return __real_preadv2(fd, shortened ? &(struct iovec){to->iov_base, to->iov_len / 2} : to, count, at, flags);
 }
 
+static unsigned asked; /* for huge pages */
+
+int __real_madvise(void *at, size_t size, int advice);
+int __wrap_madvise(void *at, size_t size, int advice);
+int __wrap_madvise(void *at, size_t size, int advice) {
+    asked += advice == MADV_HUGEPAGE;
+    return __real_madvise(at, size, advice);
+}
+
 /* What /proc/buddyinfo says; NULL: what it has. "": it cannot be opened. */
 static const char *buddyinfo;
 
@@ -54,6 +63,15 @@ int __wrap_open(const char *path, int flags, mode_t mode) {
     const int fd = memfd_create("buddyinfo", MFD_CLOEXEC);
     CHECK(fd >= 0 && write(fd, buddyinfo, strlen(buddyinfo)) == (ssize_t)strlen(buddyinfo) && lseek(fd, 0, SEEK_SET) == 0);
     return fd;
+}
+
+static unsigned advised; /* reads ahead */
+
+int __real_posix_fadvise(int fd, off_t at, off_t size, int advice);
+int __wrap_posix_fadvise(int fd, off_t at, off_t size, int advice);
+int __wrap_posix_fadvise(int fd, off_t at, off_t size, int advice) {
+    advised++;
+    return __real_posix_fadvise(fd, at, size, advice);
 }
 
 /* ---- units ---------------------------------------------------------------------------- */
@@ -73,7 +91,13 @@ void reads_steps(char **arguments, int count) {
         const uint32_t unit = (uint32_t)strtoul(arguments[i], NULL, 10);
         const unsigned before = read_units(&a);
         largest = 0;
+        uint8_t **const bases = malloc(a.unit_count * sizeof *bases);
+        CHECK(bases != NULL);
+        memcpy(bases, a.unit_base, a.unit_count * sizeof *bases);
         CHECK(archive_unit(&a, unit, why) != NULL);
+        /* What was read stays where it is: it may be relocated by now. */
+        for (uint32_t each = 0; each < a.unit_count; each++) CHECK(bases[each] == NULL || bases[each] == a.unit_base[each]);
+        free(bases);
         printf("%" PRIu32 ": units=%u bytes=%" PRIu64 "\n", unit, read_units(&a) - before, largest);
     }
 }
@@ -94,7 +118,7 @@ void reads_load(const char *path, const char *how) {
         fail = 0;
     }
     load_all(&a, &loads, 0);
-    printf("loaded=%u refused=%u nowait=%d pread=%d\n", loads.loaded, loads.refused, answered_by_nowait > 0, answered_by_pread > 0);
+    printf("loaded=%u refused=%u nowait=%d pread=%d advised=%d\n", loads.loaded, loads.refused, answered_by_nowait > 0, answered_by_pread > 0, advised > 0);
 }
 
 void reads_replaced(const char *path, const char *scratch, const char *how) {
@@ -180,10 +204,10 @@ void reads_memory(const char *how) {
     if (strcmp(how, "unreadable") == 0) buddyinfo = "";
     if (strcmp(how, "taken") == 0) CHECK(mmap((void *)(uintptr_t)BASE, 64 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1, 0) == (void *)(uintptr_t)BASE);
     if (strcmp(how, "split") == 0) CHECK(mmap((void *)(uintptr_t)(BASE + (4 << 20)), 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != MAP_FAILED);
-    /* 50 pieces, 5 MiB, and what a program says that goes on importing. `little`: the end is in sight. */
+    /* 50 pieces, 5 MiB, and what a program says that goes on importing. `little`: the end is in sight; `late`: at first it is. */
     const int count = strcmp(how, "little") == 0 ? 4 : 50;
     for (int i = 0; i < count; i++) {
-        uint8_t *piece = pages_take(BASE, PIECE, strcmp(how, "little") == 0 ? 0 : 50 * PIECE);
+        uint8_t *piece = pages_take(BASE, PIECE, strcmp(how, "little") == 0 || (strcmp(how, "late") == 0 && i < 4) ? 0 : 50 * PIECE);
         CHECK(piece != NULL && (uintptr_t)piece % PYCDS_UNIT_ALIGNMENT == 0);
         for (uint64_t at = 0; at < PIECE; at++) CHECK(piece[at] == 0);
         memset(piece, i + 1, PIECE);
@@ -192,7 +216,7 @@ void reads_memory(const char *how) {
         if (last == NULL || piece > last) last = piece;
         before = piece;
     }
-    printf("near=%d joined=%d huge=%lu rss=%lu\n", (uintptr_t)first >= BASE && (uintptr_t)first < BASE + (4 << 20), joined, smaps("AnonHugePages", first, last + PIECE),
+    printf("near=%d joined=%d asked=%u huge=%lu rss=%lu\n", (uintptr_t)first >= BASE && (uintptr_t)first < BASE + (4 << 20), joined, asked, smaps("AnonHugePages", first, last + PIECE),
            smaps("Rss", first, last + PIECE));
     pages_untake(before);
     CHECK(pages_take(BASE, PIECE, 0) == before);

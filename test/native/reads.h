@@ -10,7 +10,7 @@ void reads_load(const char *path, const char *how);
 void reads_replaced(const char *path, const char *scratch, const char *how);
 /* A unit for which there is no memory (RLIMIT_AS), and again when there is. */
 void reads_limit(const char *path);
-/* Takes memory under one condition, see the code: `near=0|1 joined=0|1 huge=KIB rss=KIB` of 1 MiB at first and 4 MiB then. */
+/* Takes memory under one condition, see the code: `near=0|1 joined=0|1 asked=CALLS huge=KIB rss=KIB` of 1 MiB at first and 4 MiB then. */
 void reads_memory(const char *how);
 
 #endif

@@ -25,7 +25,7 @@ async function compile(flags: readonly string[], sources: readonly string[], out
 }
 
 export function compileHarness(output: string, flags: readonly string[] = ["-O2"]): Promise<string> {
-  return compile(flags, [...["harness.c", "bytes.c", "damage.c", "reads.c", "walk.c", "fake_python.c"].map((name) => join(here, name)), ...withoutPython, "-Wl,--wrap=clock_gettime,--wrap=open,--wrap=pread,--wrap=preadv2"], output);
+  return compile(flags, [...["harness.c", "bytes.c", "damage.c", "reads.c", "walk.c", "fake_python.c"].map((name) => join(here, name)), ...withoutPython, "-Wl,--wrap=clock_gettime,--wrap=madvise,--wrap=open,--wrap=posix_fadvise,--wrap=pread,--wrap=preadv2"], output);
 }
 
 /** For one flavour of CPython, as the runtime is. */
