@@ -9,7 +9,10 @@ import { served } from "../support/served.ts";
 import { World } from "../validity/world.ts";
 
 const versions = ["3.11", "3.12", "3.13", "3.14"];
-const modules = ["test_class", "test_descr", "test_subclassinit", "test_genericclass", "test_super", "test_abc", "test_types"];
+const modules = [
+  "test_class", "test_descr", "test_subclassinit", "test_genericclass", "test_super", "test_abc", "test_types", "test_metaclass",
+  "test_typing", "test_dataclasses", "test_enum", "test_functools", "test_collections", "test_exceptions",
+];
 
 for (const { name: title, python } of served().filter((each) => versions.includes(each.version) && process.arch === "x64")) {
   describe.skipIf(python === undefined)(title, () => {
