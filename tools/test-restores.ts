@@ -64,7 +64,10 @@ async function start(program: string, code: string): Promise<Ended> {
 async function examine(exe: string, directory: string): Promise<number> {
   const image = join(directory, "image");
   const built = createImage(image, ["--preload", values.preload, ...(values.sealed ? ["--sealed"] : []), "--", exe], { env, cwd: directory });
-  if (built.status !== 0) throw new Error(built.stderr);
+  if (built.status !== 0) {
+    process.stderr.write(built.stderr);
+    return 1;
+  }
   const expected = programs.map((code) => spawnSync(exe, ["-c", code], { encoding: "utf8", env }).stdout);
   let next = 0;
   let failures = 0;
@@ -85,6 +88,11 @@ async function examine(exe: string, directory: string): Promise<number> {
 
 await runScript(async () => {
   const directory = realpathSync(mkdtempSync(join(tmpdir(), "pycds-restores-")));
+  const leave = (status: number) => () => {
+    rmSync(directory, { recursive: true, force: true });
+    process.exit(status);
+  };
+  process.once("SIGINT", leave(130)).once("SIGTERM", leave(143));
   try {
     let failures = 0;
     for (const exe of values.python.length > 0 ? values.python : warmPythons().map((one) => one.exe)) failures += await examine(exe, directory);

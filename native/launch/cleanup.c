@@ -18,7 +18,7 @@
 typedef void Handler(void *argument);
 typedef int Register(Handler *handler, void *argument, void *library);
 
-static const struct link_map *last_seen; /* of the libraries that were looked at */
+static unsigned long long loads_seen; /* how many libraries had been loaded when they were looked at */
 static bool has_modules;
 static bool leave_out;
 
@@ -32,23 +32,24 @@ static bool is_module(const struct link_map *library) {
     return found;
 }
 
-/* Looks at the libraries that have come since the last call; new ones are at the list's end. */
+static int note_loads(struct dl_phdr_info *info, size_t size, void *loads) {
+    (void)size;
+    *(unsigned long long *)loads = info->dlpi_adds;
+    return 1; /* the same for all libraries */
+}
+
+/* Looks at all libraries, if any has been loaded since the last call. None is remembered: it may be unloaded meanwhile. */
 static void look(void) {
-    const struct link_map *one = last_seen;
-    if (one == NULL) {
-        void *program = dlopen(NULL, RTLD_LAZY);
-        if (program == NULL || dlinfo(program, RTLD_DI_LINKMAP, &one) != 0) {
-            has_modules = true; /* not known */
-            return;
-        }
-        dlclose(program);
-    } else {
-        one = one->l_next;
-    }
-    for (; one != NULL; one = one->l_next) {
+    unsigned long long loads = 0;
+    dl_iterate_phdr(note_loads, &loads);
+    if (loads == loads_seen) return;
+    loads_seen = loads;
+    const struct link_map *one = NULL;
+    void *program = dlopen(NULL, RTLD_LAZY);
+    if (program == NULL || dlinfo(program, RTLD_DI_LINKMAP, &one) != 0) has_modules = true; /* not known */
+    for (; one != NULL; one = one->l_next)
         if (is_module(one)) has_modules = true;
-        last_seen = one;
-    }
+    if (program != NULL) dlclose(program);
 }
 
 /* Called by native/warm through dlsym: before the process parks, and (`fast`) at a restored one's end. */

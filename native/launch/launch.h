@@ -5,9 +5,9 @@
  *   mainproof.c proves that the executable's main does nothing but call Py_BytesMain
  *   limits.c    makes a limit that Node has changed what it was
  *   environ.c   makes the environment what it was before the launcher
- *   getenv.c, memory.c  for warm images: what C code reads of the environment; memory given back or moved
+ *   getenv.c, memory.c, cleanup.c  in the library for warm images only: what C code reads of the
+ *               environment; memory given back or moved; OpenSSL's exit handler
  *   cpython.c   a main of our own, equal to Py_BytesMain, that starts the runtime in between
- *   getenv.c, cleanup.c   in the library for warm images only: what C code reads of the environment; OpenSSL's exit handler
  *   report.c    PYCDS=auto|on|off, and the lines for PYCDS_LOG and stderr
  *
  * What it is asked to do stands in the environment, set by the command line:
@@ -39,7 +39,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Nothing but the two symbols of launch.c, and in the library for warm images those of getenv.c and cleanup.c, may show in the program's global scope. */
+/* Nothing but the two symbols of launch.c, and in the library for warm images those of getenv.c, memory.c and cleanup.c, may show in the program's global scope. */
 #pragma GCC visibility push(hidden)
 
 typedef int MainFunction(int argc, char **argv, char **envp);

@@ -153,7 +153,7 @@ export function embedSmall(plan: Plan): Plan {
   for (const { file, offset, ...segment } of plan.segments) {
     const own = file === undefined ? segment : chosen.has(file) ? { ...segment, kind: segmentKind.image } : { ...segment, file, ...(offset === undefined ? {} : { offset }) };
     const last = segments.at(-1);
-    const joins = last?.kind === segmentKind.image && own.kind === segmentKind.image && last.apart !== true && last.address + last.size === own.address;
+    const joins = last?.kind === segmentKind.image && own.kind === segmentKind.image && last.apart !== true && last.anonymous === segment.anonymous && last.address + last.size === own.address;
     if (joins && own.protection !== 0 && last.protection !== 0 && ((last.protection | own.protection) & 2) === 0) segments[segments.length - 1] = { ...last, size: last.size + own.size, protection: last.protection | own.protection };
     else segments.push(own);
   }

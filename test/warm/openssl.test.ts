@@ -67,6 +67,12 @@ describe.skipIf(why !== undefined)(`OpenSSL's exit handler${why === undefined ? 
     expect(run(fast, "provider.so")).toBe("cleaned up\n");
     expect(run(fast, "other.so", "engine.so")).toBe("cleaned up\n");
   });
+  it("is left out when a library that was there at the park has been unloaded", () => {
+    writeFileSync(join(directory, "last.py"), `import ctypes, ssl, _ssl, sys\nsys.path.append(${JSON.stringify(directory)})\nprobe = ctypes.CDLL(${JSON.stringify(join(directory, "probe.so"))}); OTHER = ctypes.CDLL(${JSON.stringify(join(directory, "other.so"))})\nif __name__ == "__main__":\n    probe.watch(ctypes.CDLL(_ssl.__file__).OPENSSL_atexit)\n    close = ctypes.CDLL(None).dlclose; close.argtypes = [ctypes.c_void_p]; print(close(OTHER._handle))\n`);
+    const file = join(directory, "unloads");
+    expect(createImage(file, ["--allow", "probe.so", "--allow", "other.so", "--allow", "probe", "--allow", "other", "--", exe, "last.py"], { env, cwd: directory })).toMatchObject({ status: 0 });
+    expect(spawnSync(file, [], { cwd: directory, encoding: "utf8", env: { ...env, PYCDS: "on" } })).toMatchObject({ status: 0, stdout: "0\n", stderr: "" });
+  });
   it("runs where the program leaves by C's exit()", () => expect(run(join(directory, "fast"), "exit")).toBe("cleaned up\n"));
   it("is left out where the program itself loaded OpenSSL, too", () => expect(run(image("bare", "--preload", "ctypes"))).toBe(""));
 });

@@ -31,6 +31,10 @@ describe("small libraries", () => {
     expect(embedSmall(plan(parts, 100))).toEqual(plan(parts, 100));
     expect(embedSmall(plan(parts, 110))).toMatchObject({ embedded: ["/a.so"], segments: [image(0, 2, 5), image(4, 9, 1)] });
   });
+  it("what was anonymous memory stays by itself: given back, it is zero, and a library is not", () => {
+    const parts = [part(0, 2, 5, 0), image(2, 1, 1, { anonymous: true })];
+    expect(embedSmall(plan(parts, 100)).segments).toEqual([image(0, 2, 5), parts[1]]);
+  });
   it("data files stay what they are, and blocks that stand apart are not joined", () => {
     const kept = [part(0, 1, 1, 0, "/data"), image(1, 1, 1, { apart: true }), image(2, 1, 1), image(3, 1, 0)];
     expect(embedSmall(plan(kept, 1000))).toEqual(plan(kept, 1000));
